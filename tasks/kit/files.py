@@ -1,0 +1,84 @@
+"""Files that appear whole or not at all, and what is known about them. Sizes are bytes."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CHUNK = 1 << 20  # large enough that hashlib lets go of the GIL, small enough to stay in the L2 cache
+
+
+def scratch_of(path: Path) -> Path:
+    """Where `path` grows before it appears. One name per target: what a killed run left is found and replaced."""
+    return path.with_name(f".{path.name}.scratch")
+
+
+@contextmanager
+def appearing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
+    """A scratch file beside `path`, which takes its place when the block ends well and is removed when it does not.
+
+    It exists (empty, with `mode`) from the start, so that a secret is never readable by others, not even at first.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = scratch_of(path)
+    scratch.unlink(missing_ok=True)
+    os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+    try:
+        yield scratch
+        settle(scratch)
+        scratch.replace(path)
+        settle(path.parent)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def settle(path: Path) -> None:
+    """Bring a file's content, or a directory's entries, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
+    with appearing(path, mode=mode) as scratch:
+        scratch.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of a JSON value, of equal values equal."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def write_json(path: Path, value: Mapping[str, Any], *, mode: int = 0o644) -> None:
+    write(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", mode=mode)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 (hex) of a whole file."""
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def extents(handle: int, size: int) -> Iterator[tuple[int, int]]:
+    """(offset, length) of each run of data in an open file of `size` bytes; what lies between are holes.
+
+    A file system that knows no holes reports one extent: the whole file.
+    """
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(handle, at, os.SEEK_DATA)
+        except OSError:  # ENXIO: only a hole is left
+            return
+        at = os.lseek(handle, start, os.SEEK_HOLE)
+        yield start, min(at, size) - start

@@ -1,0 +1,147 @@
+"""The one door to other programs: argv without a shell, an environment from nothing, and a purpose that a failure can tell."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tasks.kit.fault import HostFault, ToolFault
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "TMPDIR")  # what a user's site needs and no output depends on
+EVIDENCE = 20  # lines of a program's output that a fault quotes
+
+# Whatever happens to us, our children must not outlive us: the kernel kills them when their parent thread dies.
+TIED = ("setpriv", "--pdeathsig", "KILL", "--")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program to run, and to what end: "could not <purpose>" is how its failure begins."""
+
+    argv: tuple[str, ...]
+    purpose: str
+    stdin: str | bytes | Path = b""
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+def tool(name: str) -> str | None:
+    """Where a program lies, or None."""
+    return shutil.which(name, path=PATH)
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return {"PATH": PATH, "HOME": "/", "LC_ALL": "C.UTF-8", "TZ": "UTC", "TERM": "dumb", **passed, **extra}
+
+
+def spawn(command: Command, *, stdin: int, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
+    """Start a program that dies with us. Raises HostFault when it is not installed."""
+    for name in (TIED[0], command.argv[0]):
+        if tool(name) is None:
+            raise HostFault(
+                f"{name} is not installed; it is needed to {command.purpose}",
+                hint="doit host --install",
+            )
+    return subprocess.Popen(
+        TIED + command.argv,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        env=environment(command.env),
+    )
+
+
+def run(command: Command, *, log: Path | None = None, seen: Callable[[str], None] | None = None) -> None:
+    """Run to the end; every line of output goes to `log` and to `seen` as it comes. Raises ToolFault unless it ends with 0."""
+    tail: deque[str] = deque(maxlen=EVIDENCE)
+    with _input(command) as source, _output(log) as sink:
+        process = spawn(command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert process.stdout is not None  # noqa: S101 - it was asked for one line above
+        try:
+            for raw in process.stdout:
+                os.write(sink, raw)
+                line = raw.decode(errors="replace").rstrip()
+                tail.append(line)
+                if seen:
+                    seen(line)
+            process.wait()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            process.stdout.close()
+    if process.returncode:
+        raise failure(command, process.returncode, tuple(tail), log)
+
+
+def ask(command: Command, *, timeout: float | None = None) -> str:
+    """What a program answers on its standard output. Raises ToolFault unless it ends with 0, within `timeout` seconds."""
+    with _input(command) as source:
+        process = spawn(command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise ToolFault(
+                f"could not {command.purpose}: {command.argv[0]} gave no answer within {timeout:.0f} s",
+                where=" ".join(command.argv),
+            ) from None
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+    if process.returncode:
+        lines = err.decode(errors="replace").splitlines()[-EVIDENCE:]
+        raise failure(command, process.returncode, tuple(lines), None)
+    return out.decode(errors="replace")
+
+
+def failure(command: Command, status: int, tail: tuple[str, ...], log: Path | None) -> ToolFault:
+    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}"
+    return ToolFault(
+        f"could not {command.purpose}: {command.argv[0]} {how}",
+        evidence=tail,
+        where=" ".join(command.argv),
+        hint=f"the whole output is in {log}" if log else "",
+    )
+
+
+class _input:  # noqa: N801 - reads as the function it nearly is
+    """The command's standard input as a descriptor: a file of its own, text by way of memory, or nothing at all."""
+
+    def __init__(self, command: Command) -> None:
+        if isinstance(command.stdin, Path):
+            self.handle = os.open(command.stdin, os.O_RDONLY)
+        elif command.stdin:
+            text = command.stdin.encode() if isinstance(command.stdin, str) else command.stdin
+            self.handle = os.memfd_create("stdin")
+            os.write(self.handle, text)
+            os.lseek(self.handle, 0, os.SEEK_SET)
+        else:
+            self.handle = os.open(os.devnull, os.O_RDONLY)
+
+    def __enter__(self) -> int:
+        return self.handle
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.handle)
+
+
+class _output:  # noqa: N801 - reads as the function it nearly is
+    """The log, open for appending, or nowhere."""
+
+    def __init__(self, log: Path | None) -> None:
+        self.handle = os.open(log or os.devnull, os.O_WRONLY | os.O_APPEND | (os.O_CREAT if log else 0), 0o644)
+
+    def __enter__(self) -> int:
+        return self.handle
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.handle)
