@@ -1,0 +1,178 @@
+"""What stages leave behind for each other: stamps beside large files, reports, receipts of deeds in a cloud.
+
+Each is a small JSON file with a seal, the SHA-256 of everything else in it: a record that was changed by hand, or half
+copied, is told from a true one. Sizes are bytes, digests hex, times UTC.
+"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from pydantic import ValidationError
+
+from tasks.kit import files
+from tasks.kit.fault import ImageFault
+from tasks.spec.part import Part
+
+
+def now() -> datetime:
+    """The time of a deed, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+class Record(Part):
+    def write(self, path: Path) -> None:
+        plain = self.model_dump(mode="json")
+        files.write_json(path, {**plain, "seal": files.digest(plain)})
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Raises ImageFault when the file is missing, broken, or not what was written."""
+        again = f"delete {path} and run doit again: the stage that makes it will look, and repeat what it must"
+        try:
+            plain = json.loads(path.read_text())
+            seal = plain.pop("seal")
+            record = cls.model_validate(plain)
+        except FileNotFoundError:
+            raise ImageFault(f"{path.name} is missing", where=str(path), hint="run doit again") from None
+        except (ValueError, KeyError, AttributeError, ValidationError) as error:
+            raise ImageFault(
+                f"{path.name} is damaged: {str(error).splitlines()[0]}", where=str(path), hint=again
+            ) from error
+        if seal != files.digest(record.model_dump(mode="json")):
+            raise ImageFault(f"{path.name} was changed after it was written", where=str(path), hint=again)
+        return record
+
+
+class FileStamp(Part):
+    """A large file, known by its digest and recognised by size and time, so that nobody hashes it again."""
+
+    name: str
+    size: int
+    mtime_ns: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """Reads the whole file once."""
+        status = path.stat()
+        return cls(name=path.name, size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=files.sha256(path))
+
+    def check(self, path: Path) -> None:
+        """Raises ImageFault unless `path` still looks like the file that was stamped."""
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            raise ImageFault(
+                f"{path.name} is gone, though its stamp is there",
+                where=str(path),
+                hint="delete the stamp and run doit again",
+            ) from None
+        if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
+            raise ImageFault(
+                f"{path.name} is not the file that was stamped: its size or time changed",
+                where=str(path),
+                hint="delete the file and its stamp and run doit again",
+            )
+
+
+class Package(Part):
+    name: str
+    version: str
+    architecture: str
+
+
+class RootfsStamp(Record):
+    """Of rootfs.tar."""
+
+    file: FileStamp
+    packages: tuple[Package, ...]
+
+
+class ImgStamp(Record):
+    """Of <image>.img."""
+
+    file: FileStamp
+    layout: str
+    made: datetime  # when these bytes were first made; a rebuild to the same bytes keeps it
+
+
+class Finding(Part):
+    path: str
+    reason: str
+
+
+class ScanReport(Record):
+    """What the finished image should not hold; empty findings are a pass."""
+
+    sha256: str  # of the image that was read
+    files: int  # how many were read
+    findings: tuple[Finding, ...]
+
+
+class Check(Part):
+    name: str
+    passed: bool
+    detail: str
+
+
+class BootReport(Record):
+    """Evidence that an image booted and let its key in."""
+
+    sha256: str  # of the image that booted
+    accelerator: str
+    because: str  # why not KVM, or nothing
+    firmware: str
+    seconds: float  # from power on to the first login
+    checks: tuple[Check, ...]
+    at: datetime
+
+
+class PartFile(Part):
+    name: str
+    size: int
+    sha1: str
+    sha256: str
+
+
+class BundleStamp(Record):
+    """Of a manifest and its parts."""
+
+    sha256: str  # of the image inside
+    digest: str  # of all that decides what the bundle says: equal bundles have equal digests
+    manifest: PartFile
+    parts: tuple[PartFile, ...]
+
+
+class Stored(Part):
+    key: str
+    etag: str
+    size: int
+
+
+class UploadReceipt(Record):
+    """Proof that a bundle lies in a bucket, whole."""
+
+    account: str
+    region: str
+    sha256: str  # of the image inside
+    digest: str  # of the bundle
+    bucket: str
+    location: str  # bucket/key of the manifest, as RegisterImage wants it
+    objects: tuple[Stored, ...]
+    at: datetime
+
+
+class AmiReceipt(Record):
+    """Proof that an image is registered."""
+
+    account: str
+    region: str
+    id: str
+    name: str
+    sha256: str  # of the image
+    digest: str  # of image, bundle and registration together: what makes this AMI itself
+    location: str
+    boot: BootReport
+    at: datetime
