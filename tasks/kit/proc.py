@@ -13,6 +13,7 @@ from tasks.kit.fault import HostFault, ToolFault
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "TMPDIR")  # what a user's site needs and no output depends on
+PIPE, STDOUT = subprocess.PIPE, subprocess.STDOUT  # for those who `spawn`
 EVIDENCE = 20  # lines of a program's output that a fault quotes
 
 # Whatever happens to us, our children must not outlive us: the kernel kills them when their parent thread dies.
@@ -145,3 +146,20 @@ class _output:  # noqa: N801 - reads as the function it nearly is
 
     def __exit__(self, *_: object) -> None:
         os.close(self.handle)
+
+
+def detach(command: Command, *, log: Path) -> int:
+    """Start a program that outlives us, in a session of its own, its output at the end of `log`. Its process id."""
+    if tool(command.argv[0]) is None:
+        raise HostFault(f"{command.argv[0]} is not installed; it is needed to {command.purpose}", hint="doit host --install")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with _input(command) as source, _output(log) as sink:
+        return os.posix_spawn(
+            command.argv[0],
+            command.argv,
+            environment(command.env),
+            file_actions=[(os.POSIX_SPAWN_DUP2, handle, number) for number, handle in enumerate((source, sink, sink))],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
+        )

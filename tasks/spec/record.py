@@ -161,6 +161,7 @@ class UploadReceipt(Record):
     bucket: str
     location: str  # bucket/key of the manifest, as RegisterImage wants it
     objects: tuple[Stored, ...]
+    cloud_id: str  # of the local cloud that holds it, which forgets all when it ends; "" for AWS
     at: datetime
 
 
@@ -175,4 +176,5 @@ class AmiReceipt(Record):
     digest: str  # of image, bundle and registration together: what makes this AMI itself
     location: str
     boot: BootReport
+    cloud_id: str  # as above
     at: datetime

@@ -1,0 +1,218 @@
+"""From packages to an AMI: what depends on what.
+
+    keys ──────────────┬──────────┬───────────────┐
+                       │          │               │
+    rootfs ──────────► img ─────► boot ──────┐    │
+                       ├────────► scan ──────┤    │
+                       └────────► bundle ◄───│────┘
+                                    │        │
+                                  upload ──► ami
+
+One family of tasks for each stage, one task in it for each image: `doit boot:debian-12`. Bare `doit` makes the AMI of
+every image that config/site.yaml names, on the cloud that it names.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from tasks import ami, boot, bundle, host, images, img, keys, local_stop, rootfs, scan, schema, upload
+from tasks.cloud import local
+from tasks.spec import names
+from tasks.spec.load import load
+from tasks.spec.model import Image
+from tasks.spec.names import Shelf
+from tasks.step import Step, configuration, deed, step, told
+
+TEMPLATES = Path("templates")
+
+PROJECT = told(load)
+SITE, CLOUD = PROJECT.site, PROJECT.cloud
+BUILD, KEYS = Path(SITE.build), Path(SITE.keys)
+SHELVES = [Shelf(BUILD, KEYS, image.name, CLOUD.name) for image in PROJECT.images]
+
+DOIT_CONFIG = configuration(default=[f"ami:{name}" for name in SITE.images], build=BUILD)
+
+
+def shelves() -> Iterator[tuple[Image, Shelf]]:
+    return zip(PROJECT.images, SHELVES, strict=True)
+
+
+def templates(*wanted: str) -> dict[str, Path]:
+    return {name: TEMPLATES / name for name in wanted}
+
+
+def task_host() -> Step:
+    """show what this machine needs and why; --install brings what is missing"""
+    order = host.Order(
+        build=SITE.build,
+        space=max(image.disk.size for image in PROJECT.images) + host.BUILD_SPACE,
+        mirrors=tuple(dict.fromkeys(each.uri for image in PROJECT.images for each in image.repositories)),
+        tools=tuple(
+            each
+            for image in PROJECT.images
+            for stage, order in (
+                (rootfs, rootfs.Order.of(image, PROJECT.epoch)),
+                (img, img.Order.of(image, PROJECT.epoch)),
+                (boot, boot.Order.of(image)),
+            )
+            for each in stage.tools(order)
+        ),
+    )
+    return deed(host, order, given={}, params=[host.INSTALL])
+
+
+def task_keys() -> Iterator[Step]:
+    """→ build/keys/: the SSH key and the signing key of each image, made once"""
+    for image, at in shelves():
+        yield step(
+            image.name,
+            keys,
+            keys.Order(owner=image.name, ssh=image.ssh.key),
+            needs={},
+            makes={
+                "private_key": at.private_key,
+                "public_key": at.public_key,
+                "signing_key": at.signing_key,
+                "certificate": at.certificate,
+            },
+            kept=True,
+        )
+    if CLOUD.kind == "local":
+        yield step(
+            "ec2",
+            keys,
+            keys.Order(owner="ec2", ssh=None),
+            needs={},
+            makes={"signing_key": names.ec2_key(KEYS), "certificate": names.ec2_certificate(KEYS)},
+            kept=True,
+        )
+
+
+def task_rootfs() -> Iterator[Step]:
+    """packages → rootfs.tar: every package of the image, installed and configured"""
+    for image, at in shelves():
+        order = rootfs.Order.of(image, PROJECT.epoch)
+        yield step(
+            image.name,
+            rootfs,
+            order,
+            needs={"templates": templates(*rootfs.hooks(order))},
+            makes={"rootfs": at.rootfs, "stamp": at.rootfs_stamp},
+            log=at.log("rootfs"),
+        )
+
+
+def task_img() -> Iterator[Step]:
+    """rootfs.tar → <image>.img: the tree, what the configuration lays over it, and a file system of the two"""
+    for image, at in shelves():
+        order = img.Order.of(image, PROJECT.epoch)
+        yield step(
+            image.name,
+            img,
+            order,
+            needs={
+                "templates": templates(*order.templates),
+                "scripts": {script.run: Path(script.run) for script in image.scripts},
+                "rootfs_stamp": at.rootfs_stamp,
+                "public_key": at.public_key,
+            },
+            makes={"img": at.img, "stamp": at.img_stamp},
+            given={"rootfs": at.rootfs},
+            log=at.log("img"),
+        )
+
+
+def task_boot() -> Iterator[Step]:
+    """<image>.img → boot.json, console.log: it boots under QEMU and lets its key in"""
+    for image, at in shelves():
+        yield step(
+            image.name,
+            boot,
+            boot.Order.of(image),
+            needs={
+                "templates": templates(boot.CHECK),
+                "img_stamp": at.img_stamp,
+                "rootfs_stamp": at.rootfs_stamp,
+                "private_key": at.private_key,
+            },
+            makes={"boot": at.boot, "console": at.console},
+            given={"img": at.img},
+            log=at.log("boot"),
+        )
+
+
+def task_scan() -> Iterator[Step]:
+    """<image>.img → scan.json: no secret in it, and no identity"""
+    for image, at in shelves():
+        yield step(
+            image.name,
+            scan,
+            scan.Order.of(image),
+            needs={"stamp": at.img_stamp, "public_key": at.public_key},
+            makes={"scan": at.scan},
+            given={"image": at.img},
+        )
+
+
+def task_bundle() -> Iterator[Step]:
+    """<image>.img → <image>.img.manifest.xml and parts: compressed, encrypted, signed"""
+    for image, at in shelves():
+        yield step(
+            image.name,
+            bundle,
+            bundle.Order.of(image, PROJECT.account),
+            needs={
+                "stamp": at.img_stamp,
+                "key": at.signing_key,
+                "certificate": at.certificate,
+                "ec2_certificate": names.recipient(CLOUD, KEYS),
+            },
+            makes={"manifest": at.manifest(image.bundle.prefix), "bundle": at.bundle},
+            given={"image": at.img},
+            sweep=[at.bundle_folder],
+        )
+
+
+def task_upload() -> Iterator[Step]:
+    """manifest and parts → a bucket of the cloud; the receipt is upload.stamp"""
+    for image, at in shelves():
+        yield step(
+            image.name,
+            upload,
+            upload.Order(image=image.name, cloud=CLOUD),
+            needs={"manifest": at.manifest(image.bundle.prefix), "bundle": at.bundle},
+            makes={"receipt": at.upload},
+            given={"home": at.home},
+            forgotten=partial(local.forgotten, at.upload, at.home),
+        )
+
+
+def task_ami() -> Iterator[Step]:
+    """what was uploaded, booted and found clean → an AMI; its id is in ami-id, the rest in ami.json"""
+    for image, at in shelves():
+        yield step(
+            image.name,
+            ami,
+            ami.Order.of(image, CLOUD),
+            needs={"upload": at.upload, "img": at.img_stamp, "boot": at.boot, "scan": at.scan},
+            makes={"ami_id": at.ami_id, "receipt": at.ami},
+            given={"home": at.home},
+            forgotten=partial(local.forgotten, at.ami, at.home),
+        )
+
+
+def task_images() -> Step:
+    """list the images of ours that the cloud holds; --json for machines"""
+    return deed(images, images.Order(cloud=CLOUD), given={"home": names.home_of(BUILD)}, params=[images.JSON])
+
+
+def task_local_stop() -> Step:
+    """stop the local cloud; it forgets what it held"""
+    return deed(local_stop, local_stop.Order(), given={"home": names.home_of(BUILD)})
+
+
+def task_schema() -> Iterator[Step]:
+    """→ config/schema/: what the keys of the configuration are, for editors"""
+    for name in schema.MODELS:
+        yield step(name, schema, schema.Order(model=name), needs={}, makes={"schema": names.schema_of(name)}, kept=True)

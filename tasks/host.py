@@ -1,0 +1,157 @@
+"""What this machine needs, and why; `--install` brings what is missing.
+
+In:    the tools of every stage, the mirrors and the cloud of the configuration
+Out:   a table; a failure when anything that is needed is missing
+Needs: nothing; root or sudo to install
+"""
+
+import os
+import shutil
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+from tasks.kit.fault import Fault, HostFault
+from tasks.kit.proc import Command, run, tool
+from tasks.kit.qemu import KVM
+from tasks.kit.sandbox import sandbox
+from tasks.spec.part import Part
+from tasks.spec.tool import Tool
+from tasks.spec.units import UNITS
+
+SKEW = 300.0  # seconds: what AWS's signatures forgive
+BUILD_SPACE = 3 * UNITS["GiB"]  # for a root file system, an image and a bundle, beside the disk's full size
+INSTALL = {"name": "install", "long": "install", "type": bool, "default": False, "help": "install what is missing"}
+ANSWER = 10.0  # seconds for a mirror's Date header
+
+
+class Order(Part):
+    """All this stage may know."""
+
+    build: str
+    space: int  # bytes that the build folder must have left
+    mirrors: tuple[str, ...]
+    tools: tuple[Tool, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    name: str
+    passed: bool
+    detail: str
+    remedy: str = ""
+    package: str = ""
+
+
+@dataclass(frozen=True)
+class Manager:
+    """A package manager of hosts."""
+
+    program: str
+    refresh: tuple[str, ...]
+    install: tuple[str, ...]
+    package: Callable[[Tool], str]
+
+
+MANAGERS = (
+    Manager(
+        "apt-get",
+        ("apt-get", "update", "-q"),
+        ("apt-get", "install", "-q", "-y", "--no-install-recommends"),
+        lambda each: each.apt,
+    ),
+    Manager("dnf", (), ("dnf", "install", "-y", "--setopt=install_weak_deps=False"), lambda each: each.dnf),
+)
+
+
+def body(order: Order, *, install: bool = False) -> None:
+    manager = next((each for each in MANAGERS if tool(each.program)), None)
+    if install:
+        _install(manager, [each for each in _tools(order) if not tool(each.program)])
+    results = list(_checks(order))
+    for each in results:
+        sys.stdout.write(f"{'ok' if each.passed else 'MISSING':8}{each.name:22} {each.detail}\n")
+    wrong = [each for each in results if not each.passed]
+    if wrong:
+        raise HostFault(
+            f"this machine lacks {len(wrong)} thing(s)",
+            evidence=[f"{each.name}: {each.remedy}" for each in wrong],
+            hint="doit host --install" if any(each.package for each in wrong) else "",
+        )
+
+
+def _tools(order: Order) -> list[Tool]:
+    """Each program once, with the first reason; what only an ordinary user needs is left to ordinary users."""
+    unique = {each.program: each for each in reversed(order.tools)}
+    if os.geteuid() == 0:
+        unique.pop("newuidmap", None)
+    return sorted(unique.values(), key=lambda each: each.program)
+
+
+def _checks(order: Order) -> Iterator[Result]:
+    for each in _tools(order):
+        found = tool(each.program)
+        yield Result(each.program, found is not None, f"{each.why}", f"needed {each.why}", each.apt)
+    yield _sandbox()
+    yield _space(Path(order.build), order.space)
+    yield from _clock(order.mirrors)
+    usable = os.access(KVM, os.R_OK | os.W_OK)
+    yield Result("kvm", True, "usable" if usable else "not usable: the boot check takes several times as long")
+
+
+def _sandbox() -> Result:
+    name = "sandbox"
+    if not all(tool(program) for program in ("unshare", "nsenter", "setpriv")):
+        return Result(name, False, "cannot be tried yet", "its tools are not installed")
+    try:
+        with sandbox() as box:
+            box.run(Command(("true",), "try the sandbox"))
+    except Fault as fault:
+        return Result(name, False, fault.problem, fault.hint or fault.problem)
+    return Result(name, True, "namespaces can be made")
+
+
+def _space(build: Path, need: int) -> Result:
+    there = next(each for each in (build.absolute(), *build.absolute().parents) if each.exists())
+    free = shutil.disk_usage(there).free
+    told = f"{free / UNITS['GiB']:.1f} GiB free at {build}, {need / UNITS['GiB']:.1f} needed"
+    return Result("space", free >= need, told, f"{told}: make room, or write another `build` in config/site.yaml")
+
+
+def _clock(mirrors: Iterable[str]) -> Iterator[Result]:
+    """Against the first mirror that tells the time: a clock that is off is refused by AWS, and by apt."""
+    for mirror in mirrors:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(mirror, method="HEAD"), timeout=ANSWER) as answer:  # noqa: S310 - Repository lets http, https and file through
+                date = answer.headers["Date"]
+        except urllib.error.HTTPError as error:  # whatever it says of the page, it says when
+            date = error.headers["Date"]
+        except (OSError, ValueError):
+            continue
+        if date:
+            off = (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()
+            yield Result("clock", abs(off) <= SKEW, f"{off:+.0f} s from {mirror}", f"{off:+.0f} s off: run an NTP client")
+            return
+    if mirrors:
+        yield Result("mirror", False, "no mirror answered", f"none of these answered: {', '.join(mirrors)}")
+
+
+def _install(manager: Manager | None, missing: list[Tool]) -> None:
+    if not missing:
+        return
+    if manager is None:
+        raise HostFault("neither apt-get nor dnf is here", evidence=[f"{each.program}: {each.why}" for each in missing])
+    packages = sorted({manager.package(each) for each in missing})
+    sudo = () if os.geteuid() == 0 else ("sudo", "-n")
+    if sudo and not tool("sudo"):
+        by_hand = " ".join((*manager.install, *packages))
+        raise HostFault("installing needs root", evidence=[f"as root: {by_hand}"])
+    for argv in (manager.refresh, (*manager.install, *packages)):
+        if argv:
+            command = Command((*sudo, *argv), f"install {', '.join(packages)}", env={"DEBIAN_FRONTEND": "noninteractive"})
+            run(command, seen=lambda line: print(f"    {line}"))  # noqa: T201 - an installation is watched

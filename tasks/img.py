@@ -1,0 +1,215 @@
+"""rootfs.tar → <image>.img: the tree, what the configuration lays over it, and a file system of the two.
+
+In:    rootfs.tar with its stamp; templates/; the scripts of the configuration; the image's public SSH key
+Out:   <image>.img (sparse, `disk.size` bytes, the same bytes for the same inputs) and its stamp
+Needs: tar, mke2fs, debugfs, e2fsck; namespaces, but neither root nor a loop device
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks.distro import distro
+from tasks.kit import exttimes
+from tasks.kit.ext import Ext
+from tasks.kit.fault import Fault, ImageFault, ToolFault
+from tasks.kit.files import appearing, sha256
+from tasks.kit.proc import Command, ask
+from tasks.kit.report import Report
+from tasks.kit.sandbox import Sandbox, mount_memory, mount_point, sandbox
+from tasks.plan import disk
+from tasks.plan.content import Entry, authorized, overlay, rendered
+from tasks.spec import names
+from tasks.spec.model import Disk, Image, LaidFile, Repository, Script, Ssh
+from tasks.spec.part import Part
+from tasks.spec.record import FileStamp, ImgStamp, RootfsStamp, now
+from tasks.spec.tool import SANDBOX, TAR, Tool
+
+RECIPE = 1
+FIRST_BOOT = "/usr/local/lib/doit-ami/first-boot"
+BOUND = ("full", "null", "random", "tty", "urandom", "zero")  # the host's nodes that a script may rely on
+PROFILE = "mke2fs.conf"
+MENU = "menu.lst"
+FEIGNED = 8  # times the disk: what is measured on when the content does not fit
+
+
+class Order(Part):
+    """All this stage may know."""
+
+    image: str
+    distro: str
+    repositories: tuple[Repository, ...]
+    disk: Disk
+    ssh: Ssh
+    hostname: str
+    devices: tuple[str, ...]
+    files: Mapping[str, LaidFile]
+    scripts: tuple[Script, ...]
+    epoch: int
+
+    @classmethod
+    def of(cls, image: Image, epoch: int) -> "Order":
+        taken = {name: getattr(image, name) for name in cls.model_fields if name not in ("image", "epoch")}
+        return cls(image=image.name, epoch=epoch, **taken)
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """Every template that this image is made of."""
+        own = tuple(laid.template for laid in self.files.values() if laid.template)
+        skeleton = tuple(laid.template for laid in distro(self.distro).SKELETON)
+        return tuple(sorted({*own, *skeleton, PROFILE, MENU}))
+
+
+def tools(_: Order) -> tuple[Tool, ...]:
+    ext = ("e2fsprogs", "e2fsprogs")
+    return (
+        Tool("mke2fs", "to make the file system", *ext),
+        Tool("debugfs", "to write device nodes into it", *ext),
+        Tool("e2fsck", "to check it", *ext),
+        TAR,
+        *SANDBOX,
+    )
+
+
+def body(
+    order: Order,
+    *,
+    report: Report,
+    log: Path,
+    templates: Mapping[str, Path],
+    scripts: Mapping[str, Path],
+    rootfs: Path,
+    rootfs_stamp: Path,
+    public_key: Path,
+    img: Path,
+    stamp: Path,
+) -> None:
+    RootfsStamp.read(rootfs_stamp).file.check(rootfs)
+    entries = list(_entries(order, templates, scripts, public_key))
+    before = _before(stamp)
+    with appearing(img) as scratch:
+        with mount_point(img.with_name("tree")) as tree, sandbox(log=log) as box:
+            mount_memory(box, tree)
+            report.said("unpacking the root file system")
+            _unpack(box, tree, rootfs.absolute(), overlay(entries, epoch=order.epoch))
+            _chroot(box, tree, order, scripts, report)
+            report.said("making the file system")
+            _make(box, tree, scratch.absolute(), order, templates[PROFILE])
+        report.said("checking it")
+        _settle(scratch, order, log)
+        digest = sha256(scratch)
+        _mark(scratch, order.epoch, digest)
+        stamp.unlink(missing_ok=True)  # of an image that is about to be replaced
+    made = before.made if before and before.file.sha256 == digest else now()
+    status = img.stat()
+    file = FileStamp(name=img.name, size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=digest)
+    ImgStamp(file=file, layout=order.disk.layout, made=made).write(stamp)
+
+
+def _entries(
+    order: Order, templates: Mapping[str, Path], scripts: Mapping[str, Path], public_key: Path
+) -> Iterator[Entry]:
+    """Everything that is laid over the tree; the configuration's own files come last, and win."""
+    values = _values(order)
+
+    def text(template: str) -> bytes:
+        return rendered(template, templates[template].read_text(), values).encode()
+
+    yield Entry("/dev", None, 0o755)
+    for laid in distro(order.distro).SKELETON:
+        yield Entry(laid.path, text(laid.template), laid.mode)
+    yield Entry("/boot/grub/menu.lst", text(MENU))
+    yield from authorized(order.ssh.authorized_keys, (public_key.read_text(), *order.ssh.extra_keys))
+    for number, script in enumerate(script for script in order.scripts if script.when == "first-boot"):
+        name = Path(script.run).stem.replace(".", "-")  # run-parts passes over names with dots
+        yield Entry(f"{FIRST_BOOT}/{number:02d}-{name}", scripts[script.run].read_bytes(), 0o755)
+    for path, own in order.files.items():
+        data = own.content.encode() if own.content is not None else text(own.template or "")
+        yield Entry(path, data, own.mode, own.owner, own.group)
+
+
+def _values(order: Order) -> Mapping[str, Any]:
+    """What templates may name."""
+    return {
+        "image": order.image,
+        "disk": order.disk,
+        "hostname": order.hostname,
+        "repositories": order.repositories,
+        "filesystem_id": names.filesystem_id(order.image),
+    }
+
+
+def _before(stamp: Path) -> ImgStamp | None:
+    try:
+        return ImgStamp.read(stamp)
+    except ImageFault:
+        return None
+
+
+def _unpack(box: Sandbox, tree: Path, rootfs: Path, layer: bytes) -> None:
+    untar = ("tar", "--extract", "--numeric-owner", "--preserve-permissions", "--xattrs", "--xattrs-include=*")
+    nodes = "--exclude=./dev/?*"
+    box.run(Command((*untar, nodes, "--directory", str(tree), "--file", str(rootfs)), "unpack the root file system"))
+    over = (*untar, "--keep-directory-symlink", "--directory", str(tree), "--file", "-")
+    box.run(Command(over, "lay the configuration over it", stdin=layer))
+
+
+def _chroot(box: Sandbox, tree: Path, order: Order, scripts: Mapping[str, Path], report: Report) -> None:
+    """Enable the services and run the scripts, with the few nodes and mounts they may rely on; no network."""
+    box.run(Command(("mount", "-t", "proc", "proc", f"{tree}/proc"), "mount the image's proc"))
+    for name in BOUND:
+        box.run(Command(("touch", f"{tree}/dev/{name}"), f"make room for /dev/{name}"))
+        box.run(Command(("mount", "--bind", f"/dev/{name}", f"{tree}/dev/{name}"), f"lend /dev/{name}"))
+    env = {"SOURCE_DATE_EPOCH": str(order.epoch), "DEBIAN_FRONTEND": "noninteractive"}
+    units = distro(order.distro).UNITS
+    box.run(Command(("chroot", str(tree), "systemctl", "enable", *units), "enable the image's services", env=env))
+    for script in order.scripts:
+        if script.when == "build":
+            report.said(f"running {script.run}")
+            here = f"{tree}/tmp/{Path(script.run).name}"
+            box.run(Command(("install", "-m", "755", str(scripts[script.run].absolute()), here), f"bring {script.run} in"))
+            box.run(Command(("chroot", str(tree), f"/tmp/{Path(script.run).name}"), f"run {script.run}", env=env))  # noqa: S108 - the image's own
+            box.run(Command(("rm", here), f"take {script.run} out"))
+    for name in BOUND:
+        box.run(Command(("umount", f"{tree}/dev/{name}"), f"take /dev/{name} back"))
+        box.run(Command(("rm", f"{tree}/dev/{name}"), f"remove the room for /dev/{name}"))
+    box.run(Command(("umount", f"{tree}/proc"), "unmount the image's proc"))
+
+
+def _make(box: Sandbox, tree: Path, image: Path, order: Order, profile: Path) -> None:
+    clamp = ("find", str(tree), "-xdev", "-newermt", f"@{order.epoch}", "-exec", "touch", "-h", "-d", f"@{order.epoch}", "{}", "+")
+    box.run(Command(clamp, "clamp the times of the tree"))
+    ids = (names.filesystem_id(order.image), names.hash_seed(order.image))
+    make = disk.mke2fs(order.disk, tree, image, ids=ids, epoch=order.epoch, profile=profile)
+    try:
+        box.run(make)
+    except ToolFault as fault:
+        raise _too_small(box, tree, image, order, profile) or fault from fault
+    box.run(disk.mknods(order.devices, image, epoch=order.epoch))
+
+
+def _too_small(box: Sandbox, tree: Path, image: Path, order: Order, profile: Path) -> Fault | None:
+    """By how much the content does not fit: the same tree on a disk that surely is large enough tells."""
+    feigned = order.disk.model_copy(update={"size": order.disk.size * FEIGNED})
+    ids = (names.filesystem_id(order.image), names.hash_seed(order.image))
+    image.write_bytes(b"")
+    try:
+        box.run(disk.mke2fs(feigned, tree, image, ids=ids, epoch=order.epoch, profile=profile))
+    except ToolFault:
+        return None  # it was something else
+    with Ext.open(image) as fs:
+        used = fs.block_size * (fs.blocks - fs.free_blocks)
+    return ImageFault(disk.too_small(order.disk, used), where=f"config/images/{order.image}.yaml: disk.size")
+
+
+def _settle(image: Path, order: Order, log: Path) -> None:
+    """What mke2fs leaves to chance is set, and a file system that has a fault goes no further."""
+    exttimes.settle_times(image, order.epoch)
+    ask(Command(("e2fsck", "-f", "-n", str(image)), "check the file system", env=disk.settings(order.epoch)))
+
+
+def _mark(image: Path, epoch: int, digest: str) -> None:
+    """The image's own time is the epoch; its nanoseconds are of its content, so that a swapped image has another time."""
+    stamp = epoch * 10**9 + int(digest[:8], 16) % 10**9
+    os.utime(image, ns=(stamp, stamp))

@@ -1,0 +1,145 @@
+"""One cloud, as config/clouds/<name>.yaml describes it.
+
+No secret is ever a key here: credentials come by AWS's own chain (AWS_PROFILE, the environment, an instance's role).
+"""
+
+import re
+from ipaddress import AddressValueError, IPv4Address
+from string import Formatter
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+
+from tasks.spec.part import Part
+
+LOCAL_ACCOUNT = "123456789012"  # moto's own, and the account of AWS's documentation
+LOCAL_REGION = "us-east-1"
+BUCKET = "doit-ami-{account}-{region}"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+# docs.aws.amazon.com, "General purpose bucket naming rules"
+TAKEN_HEADS = ("xn--", "sthree-", "amzn-s3-demo-")
+TAKEN_TAILS = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
+
+# RegisterImage's own words: 3-128 of these
+AMI_NAME = re.compile(r"[A-Za-z0-9()\[\] ./'@_-]{3,128}")
+
+
+def bucket_trouble(name: str) -> str:
+    """What S3 would say against a bucket's name, or nothing."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", name):
+        return "3 to 63 of a-z, 0-9, '.' and '-', with a letter or a digit at both ends"
+    if ".." in name:
+        return "no two dots in a row"
+    if name.startswith(TAKEN_HEADS) or name.endswith(TAKEN_TAILS):
+        return f"S3 keeps these beginnings and ends for itself: {', '.join(TAKEN_HEADS + TAKEN_TAILS)}"
+    try:
+        IPv4Address(name)
+    except AddressValueError:
+        return ""
+    return "not an IP address"
+
+
+def filled(template: str, **values: str) -> str:
+    """A template's text. Raises ValueError when it names what there is not."""
+    named = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    if strange := sorted(named - set(values)):
+        known = " and ".join(f"{{{name}}}" for name in values)
+        raise ValueError(f"{template!r}: there is no {{{strange[0]}}}; write {known} or plain text")
+    return template.format(**values)
+
+
+def _bucket(template: str) -> str:
+    name = filled(template, account=LOCAL_ACCOUNT, region="ap-southeast-1")
+    if trouble := bucket_trouble(name):
+        raise ValueError(f"{template!r} is no name for a bucket: {trouble}")
+    return template
+
+
+def _prefix(prefix: str) -> str:
+    if prefix and not re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*", prefix):
+        raise ValueError(
+            f"{prefix!r}: write words of A-Z, a-z, 0-9, '.', '_', '-', with '/' between them only"
+        )
+    if any(word in (".", "..") for word in prefix.split("/")):
+        raise ValueError(f"{prefix!r}: '.' and '..' are no names")
+    return prefix
+
+
+def plain_http_leaves_here(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme != "https" and parts.hostname not in LOOPBACK
+
+
+def _endpoint(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is no address; write https://HOST")
+    if parts.username or parts.password:
+        raise ValueError(
+            "no secret belongs here; write https://HOST and put credentials where AWS_PROFILE finds them"
+        )
+    if plain_http_leaves_here(url):
+        raise ValueError(f"{url!r} would send the image in the clear; write https://{parts.netloc}")
+    return url
+
+
+def _ami_name(template: str) -> str:
+    name = filled(template, image="image", date="20260101", digest="0" * 12)
+    if not AMI_NAME.fullmatch(name):
+        raise ValueError(
+            f"{template!r} is no name for an AMI: write 3 to 128 of A-Z, a-z, 0-9 and ()[] ./-'@_"
+        )
+    return template
+
+
+AmiName = Annotated[str, AfterValidator(_ami_name)]
+"""The template of an AMI's name. {date} is the day the image was made, {digest} tells one content from another."""
+
+
+class CloudSpec(Part):
+    model_config = ConfigDict(
+        hide_input_in_errors=True
+    )  # what was pasted here by mistake may be a secret
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="the file's own name")
+    kind: Literal["aws", "local"]
+    account: str | None = Field(
+        None,
+        pattern=r"^[0-9]{12}$",
+        description="refuse credentials of any other; absent: whatever they are for",
+    )
+    region: str | None = Field(
+        None,
+        pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]+$",
+        description="absent: AWS_REGION, then the profile's",
+    )
+    profile: str | None = Field(
+        None, min_length=1, description="absent: AWS_PROFILE, then the default one"
+    )
+    endpoint_url: Annotated[str, AfterValidator(_endpoint)] | None = Field(
+        None, description="what speaks AWS's language elsewhere"
+    )
+    bucket: Annotated[str, AfterValidator(_bucket)] | None = Field(None, description=f"absent: {BUCKET}")
+    prefix: Annotated[str, AfterValidator(_prefix)] = Field(
+        "", description="before every key in the bucket"
+    )
+    ec2_certificate: str | None = Field(None, min_length=1, description="EC2's public certificate (PEM)")
+
+    @model_validator(mode="after")
+    def _the_local_cloud_is_itself(self) -> Self:
+        if self.kind == "local":
+            for key in ("profile", "endpoint_url"):
+                if getattr(self, key) is not None:
+                    raise ValueError(
+                        f"{key}: the local cloud has its own; delete the key, or write `kind: aws`"
+                    )
+            if self.account not in (None, LOCAL_ACCOUNT):
+                raise ValueError(
+                    f"account: the local cloud's is {LOCAL_ACCOUNT}; delete the key, or write `kind: aws`"
+                )
+        return self
+
+    def bucket_in(self, account: str, region: str) -> str:
+        return filled(self.bucket or BUCKET, account=account, region=region)

@@ -1,0 +1,175 @@
+"""config/*.yaml to frozen values. Everything that is wrong is told at once, with file, line and what to write."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from tasks.kit.fault import ConfigFault
+from tasks.spec.aptsources import host_repositories
+from tasks.spec.cloud import LOCAL_ACCOUNT, CloudSpec
+from tasks.spec.model import Image, Site
+
+Loc = tuple[int | str, ...]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Project:
+    """All that was configured, resolved: nothing below has a default or reads a file of configuration."""
+
+    site: Site
+    cloud: CloudSpec
+    images: tuple[Image, ...]
+
+    @property
+    def account(self) -> str:
+        """Whose bundles these are: 12 digits."""
+        return self.cloud.account or LOCAL_ACCOUNT
+
+    @property
+    def epoch(self) -> int:
+        """Seconds since 1970."""
+        return int(self.site.epoch.timestamp())
+
+
+def load(config: Path = Path("config"), templates: Path = Path("templates")) -> Project:
+    """Raises ConfigFault with one line for each thing that is wrong, in any file."""
+    wrong: list[str] = []
+    site = _file(config / "site.yaml", Site, {}, wrong)
+    images = [_image(path, templates, wrong) for path in sorted((config / "images").glob("*.y*ml"))]
+    names = [path.stem for path in (config / "images").glob("*.yaml")]
+    cloud = None
+    if site:
+        wrong += _unknown(site, names, config / "site.yaml")
+        cloud = _cloud(config, site.cloud, wrong)
+    if wrong or not site or not cloud:
+        things = "1 thing is" if len(wrong) == 1 else f"{len(wrong)} things are"
+        raise ConfigFault(f"{things} wrong in the configuration", evidence=wrong, where=str(config))
+    return Project(site=site, cloud=cloud, images=tuple(image for image in images if image))
+
+
+def _image(path: Path, templates: Path, wrong: list[str]) -> Image | None:
+    if path.suffix != ".yaml":
+        wrong.append(f"{path}: is not read; call it {path.stem}.yaml")
+        return None
+    image = _file(path, Image, {"name": path.stem}, wrong)
+    if image is None:
+        return None
+    wrong += [f"{path}: scripts: there is no {script.run}" for script in image.scripts if not Path(script.run).is_file()]
+    wrong += [
+        f"{path}: files.{where}: there is no {templates / laid.template}"
+        for where, laid in image.files.items()
+        if laid.template and not (templates / laid.template).is_file()
+    ]
+    if image.repositories:
+        return image
+    found = host_repositories(image.release)
+    if not found:
+        wrong.append(
+            f"{path}: repositories: this machine has no apt sources for {image.release}; write where its packages come"
+            f" from: [{{uri: ..., suites: [{image.release}]}}]"
+        )
+    return image.model_copy(update={"repositories": found})
+
+
+def _cloud(config: Path, name: str, wrong: list[str]) -> CloudSpec | None:
+    path = config / "clouds" / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(entry.stem for entry in path.parent.glob("*.yaml")))
+        wrong.append(f"{config / 'site.yaml'}: cloud: there is no {path}; known: {known}")
+        return None
+    return _file(path, CloudSpec, {"name": name}, wrong)
+
+
+def _unknown(site: Site, names: list[str], path: Path) -> Iterator[str]:
+    for name in site.images:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(sorted(names))}"
+            yield f"{path}: images: there is no config/images/{name}.yaml{hint}"
+
+
+def _file(path: Path, model: type[Model], extra: Mapping[str, Any], wrong: list[str]) -> Model | None:
+    """One file as one model; what is wrong with it is added to `wrong`."""
+    try:
+        value, lines, twice = parse(path.read_text())
+    except FileNotFoundError:
+        wrong.append(f"{path}: is missing")
+        return None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        wrong.append(f"{path}: is not YAML: {' '.join(str(error).split())}")
+        return None
+    wrong += [f"{path}:{line}: {_dotted(loc)}: is written twice; keep one" for loc, line in twice]
+    if not isinstance(value, dict):
+        wrong.append(f"{path}: holds no keys")
+        return None
+    try:
+        return model.model_validate({**value, **extra})
+    except ValidationError as error:
+        for item in error.errors():
+            line = next(lines[item["loc"][:end]] for end in range(len(item["loc"]), -1, -1) if item["loc"][:end] in lines)
+            wrong.append(f"{path}:{line}: {_told(item, model)}")
+        return None
+
+
+def parse(text: str) -> tuple[Any, dict[Loc, int], list[tuple[Loc, int]]]:
+    """A YAML document as a value, the line of each place in it, and the keys that stand twice."""
+    loader = yaml.CSafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        lines: dict[Loc, int] = {(): 1}
+        twice: list[tuple[Loc, int]] = []
+        if root is not None:
+            _walk(root, (), lines, twice)
+        return (loader.construct_document(root) if root else None), lines, twice
+    finally:
+        loader.dispose()
+
+
+def _walk(node: yaml.Node, loc: Loc, lines: dict[Loc, int], twice: list[tuple[Loc, int]]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, child in node.value:
+            at = (*loc, str(key.value))
+            if at in lines:
+                twice.append((at, key.start_mark.line + 1))
+            lines[at] = key.start_mark.line + 1
+            _walk(child, at, lines, twice)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, child in enumerate(node.value):
+            lines[(*loc, index)] = child.start_mark.line + 1
+            _walk(child, (*loc, index), lines, twice)
+
+
+def _dotted(loc: Loc) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+
+
+def _told(item: Any, model: type[BaseModel]) -> str:
+    """One error of pydantic's, in the words of somebody who wrote a YAML file."""
+    where, kind, given = _dotted(item["loc"]), item["type"], item.get("input")
+    if kind == "missing":
+        return f"{where}: is missing"
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(str(item["loc"][-1]), _keys(model, item["loc"][:-1]), 1)
+        return f"{where}: is not a key" + (f"; did you mean {near[0]}?" if near else "")
+    if kind == "literal_error":
+        return f"{where}: {given!r} is not one of {item['ctx']['expected'].replace(' or ', ', ')}"
+    message = item["msg"].removeprefix("Value error, ")
+    said = message if not isinstance(given, str | int) or repr(given) in message else f"{given!r}: {message}"
+    return f"{where}: {said}" if where else said
+
+
+def _keys(model: type[BaseModel], loc: Loc) -> list[str]:
+    """The keys that are known at a place of a model."""
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            continue
+        nested = [kind for kind in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(kind, type)]
+        model = next((kind for kind in nested if issubclass(kind, BaseModel)), model)
+    return list(model.model_fields)

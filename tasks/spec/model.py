@@ -1,0 +1,186 @@
+"""What is wanted: the configuration's values, checked and frozen. Sizes are bytes; absolute paths lie inside the image."""
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, model_validator
+
+from tasks.spec.part import Part
+from tasks.spec.units import UNITS, size
+
+Architecture = Literal["i386", "x86_64"]
+Devices = Literal["console", "null", "zero", "full", "random", "urandom", "tty"]
+
+
+def _inside(path: str) -> str:
+    pure = PurePosixPath(path)
+    if not pure.is_absolute() or ".." in pure.parts or path.endswith("/") or "\n" in path:
+        raise ValueError(f"{path!r} is not a path inside the image; write it from the root: '/etc/motd'")
+    return str(pure)
+
+
+def _named(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]{0,62}", text):
+        raise ValueError(f"{text!r} is no name; use lower case letters, digits, '.', '+' and '-', at most 63")
+    return text
+
+
+def _octal(text: object) -> int:
+    if not isinstance(text, str) or not re.fullmatch(r"0?[0-7]{3,4}", text):
+        raise ValueError(f"{text!r} is not a file mode; write it as octal digits in quotes: '0644'")
+    return int(text, 8)
+
+
+def _public_key(text: str) -> str:
+    if not re.fullmatch(r"(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/]+=*( .*)?", text):
+        raise ValueError(f"{text[:40]!r} is not a public SSH key; write its line: 'ssh-ed25519 AAAA... comment'")
+    return text
+
+
+Size = Annotated[int, BeforeValidator(size)]
+Inside = Annotated[str, AfterValidator(_inside)]
+Name = Annotated[str, AfterValidator(_named)]
+Mode = Annotated[int, BeforeValidator(_octal)]
+PublicKey = Annotated[str, AfterValidator(_public_key)]
+
+
+class Repository(Part):
+    """Where packages come from: one stanza of an apt sources file."""
+
+    uri: str = Field(pattern=r"^(https?|file|copy|mirror\+https?)://?\S+$")
+    suites: tuple[str, ...] = Field(min_length=1)
+    components: tuple[str, ...] = ("main",)
+    signed_by: str | None = Field(None, description="the keyring, a path on this machine")
+
+    @property
+    def public_uri(self) -> str:
+        """Without user and password: what may stand in an image."""
+        return re.sub(r"(?<=://)[^/@]*@", "", self.uri)
+
+
+class Disk(Part):
+    size: Size
+    filesystem: Literal["ext3", "ext4"] = "ext4"
+    layout: Literal["none"] = Field("none", description="one file system, no partition table: what pv-grub boots")
+
+    @model_validator(mode="after")
+    def _whole_blocks(self) -> Self:
+        if self.size % UNITS["MiB"]:
+            raise ValueError("size must be a whole number of MiB")
+        if not 32 * UNITS["MiB"] <= self.size <= 16 * UNITS["TiB"]:
+            raise ValueError("size must be between 32 MiB and 16 TiB")
+        return self
+
+
+class Ssh(Part):
+    key: Literal["ed25519", "rsa"] = "ed25519"
+    user: Literal["root"] = "root"
+    authorized_keys: Inside = "/root/.ssh/authorized_keys"
+    extra_keys: tuple[PublicKey, ...] = ()
+
+
+class LaidFile(Part):
+    """A file laid over the root: `content` as it is, or a `template` of templates/, rendered."""
+
+    content: str | None = None
+    template: str | None = None
+    mode: Mode = 0o644
+    owner: int = Field(0, ge=0, description="numeric user id")
+    group: int = Field(0, ge=0, description="numeric group id")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.content is None) == (self.template is None):
+            raise ValueError("give either `content` or `template`")
+        return self
+
+
+class Script(Part):
+    """A program run in the image's chroot while it is built, or once at its first boot."""
+
+    run: str = Field(description="the script's path, from the project's folder")
+    when: Literal["build", "first-boot"] = "build"
+
+
+class Boot(Part):
+    """The machine that proves the image."""
+
+    timeout: int = Field(900, ge=1, description="seconds until the image must have let its key in")
+    memory: Size = 1 << 30
+
+
+class Bundle(Part):
+    """The options of the S3-backed format beyond what the image itself says."""
+
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    product_codes: tuple[str, ...] = ()
+    ancestors: tuple[str, ...] = ()
+    compression: Literal["fast", "small"] = "fast"
+
+
+class Ami(Part):
+    name: str = "{image}-{date}-{digest}"
+    description: str = Field("", max_length=255)
+    backing: Literal["s3"] = "s3"
+    virtualization: Literal["paravirtual", "hvm"] = "paravirtual"
+    kernel_id: Annotated[str, Field(pattern=r"^aki-[0-9a-f]+$")] | None = None
+    ramdisk_id: Annotated[str, Field(pattern=r"^ari-[0-9a-f]+$")] | None = None
+    root_device_name: str = "/dev/sda1"
+    block_devices: Mapping[str, str] = Field(default_factory=lambda: {"ami": "sda1", "root": "/dev/sda1"})
+    imds: Literal["v2", "optional"] = "v2"
+    ena: bool = False
+    tags: Mapping[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.virtualization == "paravirtual" and self.ena:
+            raise ValueError("ena: paravirtual instances have none; write `ena: false`, or `virtualization: hvm`")
+        if self.virtualization == "hvm" and (self.kernel_id or self.ramdisk_id):
+            raise ValueError("kernel_id, ramdisk_id: hvm instances boot what is on the disk; delete the key")
+        return self
+
+
+class Image(Part):
+    """config/images/<name>.yaml."""
+
+    name: Name
+    distro: Literal["debian"]
+    release: Name
+    architecture: Architecture
+    repositories: tuple[Repository, ...] = Field((), description="default: this machine's own apt sources")
+    packages: tuple[str, ...] = Field(min_length=1)
+    disk: Disk
+    ssh: Ssh = Ssh()
+    hostname: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9.-]{0,62}$")] = "localhost"
+    devices: tuple[Devices, ...] = ("console", "null", "zero")
+    files: Mapping[Inside, LaidFile] = Field(default_factory=dict)
+    scripts: tuple[Script, ...] = ()
+    boot: Boot = Boot()
+    bundle: Bundle = Bundle()
+    ami: Ami = Ami()
+    allow_findings: tuple[str, ...] = Field((), description="paths (globs) whose findings the scan lets pass")
+
+    @model_validator(mode="after")
+    def _fits_its_backing(self) -> Self:
+        if self.disk.size > 10 * UNITS["GiB"]:
+            raise ValueError("disk.size: an S3-backed image is at most 10 GiB")
+        return self
+
+
+class Site(Part):
+    """config/site.yaml."""
+
+    images: tuple[Name, ...] = Field(min_length=1, description="what bare `doit` makes")
+    cloud: Name
+    build: str = "build"
+    keys: str = Field("build/keys", description="where key pairs are kept; `doit clean` never touches it")
+    epoch: AwareDatetime = Field(description="SOURCE_DATE_EPOCH: no file of an image is younger")
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        twice = sorted({name for name in self.images if self.images.count(name) > 1})
+        if twice:
+            raise ValueError(f"images: named twice: {', '.join(twice)}")
+        return self

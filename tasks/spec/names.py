@@ -1,0 +1,134 @@
+"""Every path of ours, given once. Nobody else writes "rootfs.tar"."""
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.spec.cloud import CloudSpec
+
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "doit-ami")  # ids derive from names, so that two builds agree
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where the things of one image lie, for one cloud."""
+
+    build: Path
+    keys: Path
+    image: str
+    cloud: str
+
+    @property
+    def here(self) -> Path:
+        return self.build / self.image
+
+    @property
+    def there(self) -> Path:
+        return self.here / self.cloud
+
+    @property
+    def home(self) -> Path:
+        """The local cloud's own folder: one cloud for all images."""
+        return home_of(self.build)
+
+    @property
+    def private_key(self) -> Path:
+        return self.keys / self.image / "ssh_key"
+
+    @property
+    def public_key(self) -> Path:
+        return self.keys / self.image / "ssh_key.pub"
+
+    @property
+    def signing_key(self) -> Path:
+        return self.keys / self.image / "pk.pem"
+
+    @property
+    def certificate(self) -> Path:
+        return self.keys / self.image / "cert.pem"
+
+    @property
+    def rootfs(self) -> Path:
+        return self.here / "rootfs.tar"
+
+    @property
+    def rootfs_stamp(self) -> Path:
+        return self.here / "rootfs.stamp"
+
+    @property
+    def img(self) -> Path:
+        return self.here / f"{self.image}.img"
+
+    @property
+    def img_stamp(self) -> Path:
+        return self.here / f"{self.image}.img.stamp"
+
+    @property
+    def scan(self) -> Path:
+        return self.here / "scan.json"
+
+    @property
+    def boot(self) -> Path:
+        return self.here / "boot.json"
+
+    @property
+    def console(self) -> Path:
+        return self.here / "console.log"
+
+    @property
+    def bundle_folder(self) -> Path:
+        return self.there / "bundle"
+
+    def manifest(self, prefix: str | None) -> Path:
+        """Named after the image's file, as ec2-bundle-image does, unless a prefix is wanted."""
+        return self.bundle_folder / f"{prefix or self.img.name}.manifest.xml"
+
+    @property
+    def bundle(self) -> Path:
+        return self.there / "bundle.stamp"
+
+    @property
+    def upload(self) -> Path:
+        return self.there / "upload.stamp"
+
+    @property
+    def ami_id(self) -> Path:
+        return self.there / "ami-id"
+
+    @property
+    def ami(self) -> Path:
+        return self.there / "ami.json"
+
+    def log(self, stage: str) -> Path:
+        return self.here / "log" / f"{stage}.log"
+
+
+def home_of(build: Path) -> Path:
+    return build / "cloud"
+
+
+def ec2_key(keys: Path) -> Path:
+    """The private half of what the local cloud, playing EC2, decrypts bundles with."""
+    return keys / "ec2" / "pk.pem"
+
+
+def ec2_certificate(keys: Path) -> Path:
+    return keys / "ec2" / "cert.pem"
+
+
+def recipient(cloud: CloudSpec, keys: Path) -> Path:
+    """EC2's public certificate: what a bundle is encrypted to, so that the service can read it."""
+    return Path(cloud.ec2_certificate) if cloud.ec2_certificate else ec2_certificate(keys)
+
+
+def schema_of(model: str) -> Path:
+    return Path("config") / "schema" / f"{model}.json"
+
+
+def filesystem_id(image: str) -> uuid.UUID:
+    return uuid.uuid5(NAMESPACE, f"{image} root")
+
+
+def hash_seed(image: str) -> uuid.UUID:
+    """Of the directory index: random in an ordinary mke2fs, ours derives from the name."""
+    return uuid.uuid5(NAMESPACE, f"{image} directories")

@@ -1,0 +1,259 @@
+"""A stage, its order and its paths as doit's dict; faults as doit's failures; the reporter. The only importer of doit
+beside dodo.py, and the one place that knows doit's traps.
+"""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from doit import Globals
+from doit.exceptions import BaseFail, InvalidDodoFile, InvalidTask, TaskFailed
+from doit.reporter import ConsoleReporter
+
+from tasks.kit.fault import Fault, HostFault
+from tasks.kit.files import digest, scratch_of
+from tasks.kit.lock import hold
+from tasks.kit.proc import tool
+from tasks.kit.report import reporting
+from tasks.spec.part import Part
+
+DIGESTS = "order"  # where doit's database keeps, for each key of a task's order, what it was when the task last ran
+TITLE = 24  # columns of a task's name in the report
+
+Step = dict[str, Any]
+Value = TypeVar("Value")
+
+
+def told(ask: Callable[[], Value]) -> Value:
+    """What `ask` answers; its fault in doit's own way of refusing a dodo.py: words, and no traceback."""
+    try:
+        return ask()
+    except Fault as fault:
+        raise InvalidDodoFile(str(fault)) from None
+
+
+def configuration(*, default: Sequence[str], build: Path) -> dict[str, Any]:
+    """DOIT_CONFIG. SIGTERM ends a run as Ctrl-C does, so that what was begun is taken down."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.excepthook = _excepthook
+    return {
+        "default_tasks": list(default),
+        "reporter": type("Reporter", (Reporter,), {"lock": build / ".lock"}),  # doit makes it, and gives it no more
+        "backend": "sqlite3",  # the one that loses nothing when two runs write to it
+        "dep_file": ".doit.db",
+        "verbosity": 2,
+        "sort": "definition",
+        "cleandep": True,  # `doit clean` takes away what the default tasks are made from as well
+    }
+
+
+def step(
+    name: str,
+    stage: Any,
+    order: Part,
+    *,
+    needs: Mapping[str, Path | Mapping[str, Path]],
+    makes: Mapping[str, Path],
+    given: Mapping[str, Path] | None = None,
+    log: Path | None = None,
+    forgotten: Callable[[], bool] | None = None,
+    sweep: Sequence[Path] = (),
+    kept: bool = False,
+) -> Step:
+    """`needs` are read, and watched; `makes` appear; `given` are handed on and not watched. `forgotten`: the cloud lost it.
+    `sweep` goes with `makes` on `doit clean`; what is `kept` does not go.
+
+    A group in `needs` (name -> path) reaches the stage as one mapping: its templates, its scripts.
+    """
+    watched = [path for each in needs.values() for path in (each.values() if isinstance(each, Mapping) else (each,))]
+    paths = {**needs, **makes, **(given or {}), **({"log": log} if log else {})}
+    return {
+        "name": name,
+        "doc": stage.__doc__.partition("\n")[0],
+        "actions": [(perform, [stage, order, watched, paths, name])],
+        "file_dep": [str(path) for path in watched],
+        "targets": [str(path) for path in makes.values()],
+        "uptodate": [Watch(order, stage.RECIPE, forgotten)],
+        "clean": [] if kept else [(remove, [[*makes.values(), *sweep]])],
+        "title": lambda task: str(task.name),
+    }
+
+
+def deed(stage: Any, order: Part, *, given: Mapping[str, Path], params: Sequence[Mapping[str, Any]] = ()) -> Step:
+    """A task that makes no file and is done whenever it is asked for."""
+    return {
+        "actions": [(act, [stage, order, given])],
+        "uptodate": [False],
+        "params": [dict(each) for each in params],
+        "title": lambda task: str(task.name),
+    }
+
+
+class Watch:
+    """Whether a task's order, or the recipe it is done by, changed since it last ran; and in which key.
+
+    One object for each task: doit allows one `config_changed` and tells nobody what changed in it.
+    """
+
+    def __init__(self, order: Part, recipe: int, forgotten: Callable[[], bool] | None) -> None:
+        self.now = {key: digest(value) for key, value in order.model_dump(mode="json").items()}
+        self.now["RECIPE"] = str(recipe)
+        self.forgotten = forgotten
+        self.why: list[str] = []
+
+    def configure_task(self, task: Any) -> None:
+        task.value_savers.append(lambda: {DIGESTS: self.now})
+
+    def __call__(self, task: Any, values: Mapping[str, Any]) -> bool:
+        before: Mapping[str, str] | None = values.get(DIGESTS)
+        self.why = list(self._reasons(before, task.targets))
+        task.because = self.why
+        return not self.why
+
+    def _reasons(self, before: Mapping[str, str] | None, targets: Sequence[str]) -> list[str]:
+        missing = [target for target in targets if not os.path.exists(target)]  # noqa: PTH110 - doit's own strings
+        if before is None:
+            return ["it never ran here to its end"]
+        changed = sorted(key for key in {*before, *self.now} if before.get(key) != self.now.get(key))
+        reasons = [f"{key} changed" for key in changed] + [f"{Path(target).name} is not there" for target in missing]
+        if not reasons and self.forgotten and self.forgotten():
+            return ["the cloud has forgotten it"]
+        return reasons
+
+
+def perform(stage: Any, order: Part, watched: Sequence[Path], paths: Mapping[str, Any], name: str) -> TaskFailed | None:
+    """One stage, with everything asked for before it begins. A fault is doit's failure; any other exception is our bug."""
+    label = f"{stage.__name__.rpartition('.')[2]}:{name}"
+    try:
+        _ready(stage, order, watched)
+        if "log" in paths:
+            paths["log"].parent.mkdir(parents=True, exist_ok=True)
+            paths["log"].write_bytes(b"")
+        with reporting(label, alone=multiprocessing.parent_process() is None) as report:
+            stage.body(order, report=report, **paths)
+    except Fault as fault:
+        return TaskFailed(str(fault))
+    return None
+
+
+def act(stage: Any, order: Part, given: Mapping[str, Path], **params: Any) -> TaskFailed | None:
+    try:
+        stage.body(order, **given, **params)
+    except Fault as fault:
+        return TaskFailed(str(fault))
+    return None
+
+
+def _ready(stage: Any, order: Part, watched: Sequence[Path]) -> None:
+    """doit starts a body even when its inputs are missing; and tools are asked for before the first is needed."""
+    needed = stage.tools(order) if hasattr(stage, "tools") else ()
+    missing = {each.program: each for each in needed if not tool(each.program) and not _spared(each.program)}
+    if missing:
+        raise HostFault(
+            f"{len(missing)} tool(s) are not installed",
+            evidence=[f"{each.program}: needed {each.why}" for each in missing.values()],
+            hint="doit host --install",
+        )
+    gone = [str(path) for path in watched if not path.exists()]
+    if gone:
+        raise HostFault("what this stage is made from is not there", evidence=gone, hint="doit clean, then doit")
+
+
+def _spared(program: str) -> bool:
+    """What only an ordinary user needs."""
+    return program == "newuidmap" and os.geteuid() == 0
+
+
+def remove(paths: Sequence[Path], dryrun: bool) -> None:  # noqa: FBT001 - doit hands it over by this name
+    """Local files and folders, and what a killed run left of them. Never anything in a cloud, never a key."""
+    for path in (each for target in paths for each in (target, scratch_of(target)) if each.exists()):
+        sys.stdout.write(f"removing {path}\n")
+        if not dryrun:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if not dryrun:
+        for folder in {path.parent for path in paths}:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+class Reporter(ConsoleReporter):  # type: ignore[misc] # doit ships no types
+    """One line when a stage starts, with the reason, and one when it ends, with the time. Holds the lock of a run.
+
+    Nothing of the captured output is repeated at the end: a fault has said what there is to say.
+    """
+
+    lock: Path
+
+    def __init__(self, outstream: Any, options: Mapping[str, Any]) -> None:
+        super().__init__(outstream, options)
+        self.began: dict[str, float] = {}
+        self.ran = self.skipped = 0
+
+    def initialize(self, tasks: Mapping[str, Any], selected_tasks: Sequence[str]) -> None:
+        del tasks, selected_tasks
+        try:
+            self.held = hold(self.lock)
+        except Fault as fault:
+            raise InvalidTask(str(fault)) from None
+
+    def tell(self, what: str, task: Any, more: str = "") -> None:
+        self.outstream.write(f"{what:8}{task.name:{TITLE}} {more}".rstrip() + "\n")
+        self.outstream.flush()
+
+    def execute_task(self, task: Any) -> None:
+        if task.actions and task.targets:
+            self.began[task.name] = time.monotonic()
+            self.tell("RUN", task, f"because {'; '.join(_because(task))}")
+
+    def add_success(self, task: Any) -> None:
+        _save()
+        if task.name in self.began:
+            self.ran += 1
+            self.tell("DONE", task, f"[{time.monotonic() - self.began[task.name]:.1f} s]")
+
+    def add_failure(self, task: Any, fail: BaseFail) -> None:
+        _save()
+        self.failures.append({"task": task, "exception": fail})
+        seconds = f"[{time.monotonic() - self.began[task.name]:.1f} s]" if task.name in self.began else ""
+        self.tell("FAILED", task, seconds)
+        self.outstream.write(f"{fail.get_msg().rstrip()}\n")
+
+    def skip_uptodate(self, task: Any) -> None:
+        if task.targets:
+            self.skipped += 1
+            self.tell("SKIPPED", task, "up to date")
+
+    def complete_run(self) -> None:
+        if self.runtime_errors:
+            self.outstream.write("\n".join(self.runtime_errors) + "\n")
+        elif self.skipped and not self.ran and not self.failures:
+            self.outstream.write(f"nothing to do: {self.skipped} stages are up to date\n")
+
+
+def _because(task: Any) -> list[str]:
+    """Why a task runs, as doit and the task's own watch see it."""
+    reasons = list(getattr(task, "because", ()))
+    return reasons or [f"{Path(each).name} changed" for each in sorted(task.dep_changed)] or ["it was asked for"]
+
+
+def _save() -> None:
+    """doit writes its state once, when all is over; a run that is killed in its third hour would lose the first two.
+
+    Writing closes the database, so it is opened again in place.
+    """
+    backend = Globals.dep_manager.backend
+    backend.dump()
+    backend.__init__(backend.name, codec=backend.codec)
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.stderr.write("\ninterrupted: what was begun is taken down, what was finished is kept\n")
+    else:
+        sys.__excepthook__(kind, error, trace)
