@@ -6,6 +6,7 @@ Needs: tar, mke2fs, debugfs, e2fsck; namespaces, but neither root nor a loop dev
 """
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,10 @@ def _too_small(box: Sandbox, tree: Path, image: Path, order: Order, profile: Pat
 
 def _settle(image: Path, order: Order, log: Path) -> None:
     """What mke2fs leaves to chance is set, and a file system that has a fault goes no further."""
+    with Ext.open(image) as fs:  # debugfs ends with 0 whatever it could not do
+        lacking = [name for name in order.devices if not stat.S_ISCHR(fs.lookup(f"/dev/{name}").mode)]
+    if lacking:
+        raise ToolFault("debugfs made no device nodes", evidence=lacking, where=str(log))
     exttimes.settle_times(image, order.epoch)
     ask(Command(("e2fsck", "-f", "-n", str(image)), "check the file system", env=disk.settings(order.epoch)))
 

@@ -153,7 +153,7 @@ def act(stage: Any, order: Part, given: Mapping[str, Path], **params: Any) -> Ta
 def _ready(stage: Any, order: Part, watched: Sequence[Path]) -> None:
     """doit starts a body even when its inputs are missing; and tools are asked for before the first is needed."""
     needed = stage.tools(order) if hasattr(stage, "tools") else ()
-    missing = {each.program: each for each in needed if not tool(each.program) and not _spared(each.program)}
+    missing = {each.program: each for each in needed if not tool(each.program)}
     if missing:
         raise HostFault(
             f"{len(missing)} tool(s) are not installed",
@@ -163,11 +163,6 @@ def _ready(stage: Any, order: Part, watched: Sequence[Path]) -> None:
     gone = [str(path) for path in watched if not path.exists()]
     if gone:
         raise HostFault("what this stage is made from is not there", evidence=gone, hint="doit clean, then doit")
-
-
-def _spared(program: str) -> bool:
-    """What only an ordinary user needs."""
-    return program == "newuidmap" and os.geteuid() == 0
 
 
 def remove(paths: Sequence[Path], dryrun: bool) -> None:  # noqa: FBT001 - doit hands it over by this name

@@ -5,7 +5,8 @@ import shutil
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,38 +115,31 @@ def failure(command: Command, status: int, tail: tuple[str, ...], log: Path | No
     )
 
 
-class _input:  # noqa: N801 - reads as the function it nearly is
+@contextmanager
+def _input(command: Command) -> Iterator[int]:
     """The command's standard input as a descriptor: a file of its own, text by way of memory, or nothing at all."""
-
-    def __init__(self, command: Command) -> None:
-        if isinstance(command.stdin, Path):
-            self.handle = os.open(command.stdin, os.O_RDONLY)
-        elif command.stdin:
-            text = command.stdin.encode() if isinstance(command.stdin, str) else command.stdin
-            self.handle = os.memfd_create("stdin")
-            os.write(self.handle, text)
-            os.lseek(self.handle, 0, os.SEEK_SET)
-        else:
-            self.handle = os.open(os.devnull, os.O_RDONLY)
-
-    def __enter__(self) -> int:
-        return self.handle
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.handle)
+    if isinstance(command.stdin, Path) or not command.stdin:
+        handle = os.open(command.stdin or os.devnull, os.O_RDONLY)
+    else:
+        handle = os.memfd_create("stdin")
+        with open(handle, "wb", closefd=False) as file:
+            file.write(command.stdin.encode() if isinstance(command.stdin, str) else command.stdin)
+        os.lseek(handle, 0, os.SEEK_SET)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
-class _output:  # noqa: N801 - reads as the function it nearly is
+@contextmanager
+def _output(log: Path | None) -> Iterator[int]:
     """The log, open for appending, or nowhere."""
+    handle = os.open(log or os.devnull, os.O_WRONLY | os.O_APPEND | (os.O_CREAT if log else 0), 0o644)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
-    def __init__(self, log: Path | None) -> None:
-        self.handle = os.open(log or os.devnull, os.O_WRONLY | os.O_APPEND | (os.O_CREAT if log else 0), 0o644)
-
-    def __enter__(self) -> int:
-        return self.handle
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.handle)
 
 
 def detach(command: Command, *, log: Path) -> int:

@@ -32,19 +32,22 @@ def _checks(said: Answers, packages: Iterable[Package], disk: int, now: float) -
     def one(name: str) -> str:
         return " ".join(said.get(name, []))
 
+    def figure(name: str) -> float:
+        return float(one(name)) if one(name).isdecimal() else 0.0
+
     failed = one("failed-units")
     yield Check(name="system is up", passed=one("state") == "running", detail=one("state") or "no answer")
     yield Check(name="no failed units", passed="failed-units" in said and not failed, detail=failed or "none")
     yield Check(name="root is writable", passed=one("root-writable") == "yes", detail=one("root-writable") or "it is not")
-    grown = int(one("root-bytes") or 0)
+    grown = figure("root-bytes")
     yield Check(
         name="root has grown to the disk",
         passed=grown >= GROWN * disk,
-        detail=f"{grown // UNITS['MiB']} MiB of {disk // UNITS['MiB']}",
+        detail=f"{grown // UNITS['MiB']:.0f} MiB of {disk // UNITS['MiB']}",
     )
     yield Check(name="network", passed=bool(one("address")), detail=one("address") or "no address")
-    drift = abs(float(one("clock") or 0) - now)
-    guest = datetime.fromtimestamp(float(one("clock") or 0), UTC)
+    drift = abs(figure("clock") - now)
+    guest = datetime.fromtimestamp(figure("clock"), UTC)
     yield Check(name="clock", passed=drift <= CLOCK, detail=f"{guest:%Y-%m-%d %H:%M:%S} UTC, {drift:.0f} s off")
     yield Check(name="machine id of its own", passed=bool(one("machine-id")), detail=one("machine-id") or "empty")
     yield _packages(said, packages)

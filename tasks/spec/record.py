@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from pydantic import ValidationError
-
 from tasks.kit import files
 from tasks.kit.fault import ImageFault
 from tasks.spec.part import Part
@@ -36,7 +34,7 @@ class Record(Part):
             record = cls.model_validate(plain)
         except FileNotFoundError:
             raise ImageFault(f"{path.name} is missing", where=str(path), hint="run doit again") from None
-        except (ValueError, KeyError, AttributeError, ValidationError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError) as error:  # pydantic's is a ValueError
             raise ImageFault(
                 f"{path.name} is damaged: {str(error).splitlines()[0]}", where=str(path), hint=again
             ) from error

@@ -1,0 +1,28 @@
+"""What the slow tests share: one Debian, built once from the real mirror, that each of them may copy but none may change."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import projects
+from tests.projects import Project
+
+
+@pytest.fixture(scope="session")
+def space() -> Iterator[Path]:
+    """A folder that ordinary users can enter, as they cannot pytest's own."""
+    with tempfile.TemporaryDirectory(prefix="doit-ami-") as path:
+        os.chmod(path, 0o755)  # noqa: PTH101, S103 - so that an ordinary user may build in it
+        yield Path(path)
+
+
+@pytest.fixture(scope="session")
+def built(space: Path) -> Iterator[Project]:
+    """The image of config/site.yaml, from packages to an AMI on the local cloud. To be read, or cloned."""
+    project = projects.copy(space / "built")
+    project.said = project.doit()
+    yield project
+    project.doit("local_stop")

@@ -1,0 +1,85 @@
+"""Files appear whole or not at all."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tasks.kit import files
+
+
+def test_a_file_appears_when_the_block_ends_well(tmp_path):
+    """Not before, and with nothing beside it."""
+    target = tmp_path / "deep" / "target"
+    with files.appearing(target) as scratch:
+        scratch.write_text("whole")
+        assert not target.exists()
+    assert target.read_text() == "whole"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_block_that_fails_leaves_what_was_there(tmp_path):
+    """And no scratch."""
+    target = tmp_path / "target"
+    files.write(target, "old")
+    with pytest.raises(KeyboardInterrupt), files.appearing(target) as scratch:
+        scratch.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_secret_is_never_readable_by_others(tmp_path):
+    """Not even while it is written."""
+    with files.appearing(tmp_path / "pk.pem", mode=0o600) as scratch:
+        assert scratch.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "pk.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_killed_writer_left_is_replaced(tmp_path):
+    """SIGKILL leaves a scratch; the next writer takes it away, and the target was never half."""
+    target = tmp_path / "target"
+    files.write(target, "old")
+    child = subprocess.Popen([sys.executable, "-c", KILLED, str(target)])
+    scratch = files.scratch_of(target)
+    deadline = time.monotonic() + 20
+    while not (scratch.exists() and scratch.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert target.read_text() == "old"
+    assert scratch.read_text() == "half"
+    files.write(target, "new")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["new"]
+
+
+KILLED = """
+import pathlib, sys, time
+from tasks.kit import files
+with files.appearing(pathlib.Path(sys.argv[1])) as scratch:
+    scratch.write_text("half")
+    time.sleep(60)
+"""
+
+
+def test_extents_are_where_the_data_is(tmp_path):
+    """A hole before, between and after."""
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        for at in (1 << 20, 3 << 20):
+            file.seek(at)
+            file.write(b"x" * 4096)
+        file.truncate(5 << 20)
+    handle = os.open(path, os.O_RDONLY)
+    found = list(files.extents(handle, 5 << 20))
+    os.close(handle)
+    assert found == [(1 << 20, 4096), (3 << 20, 4096)]
+
+
+def test_equal_values_have_equal_digests():
+    """Whatever the order of their keys."""
+    assert files.digest({"a": 1, "b": [2]}) == files.digest({"b": [2], "a": 1})
+    assert files.digest({"a": 1}) != files.digest({"a": "1"})
