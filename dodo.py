@@ -47,7 +47,9 @@ def task_host() -> Step:
     order = host.Order(
         build=SITE.build,
         space=max(image.disk.size for image in PROJECT.images) + host.BUILD_SPACE,
-        mirrors=tuple(dict.fromkeys(each.uri for image in PROJECT.images for each in image.repositories)),
+        mirrors=tuple(
+            dict.fromkeys(each.uri for image in PROJECT.images for each in image.repositories)
+        ),
         tools=tuple(
             each
             for image in PROJECT.images
@@ -204,7 +206,9 @@ def task_ami() -> Iterator[Step]:
 
 def task_images() -> Step:
     """list the images of ours that the cloud holds; --json for machines"""
-    return deed(images, images.Order(cloud=CLOUD), given={"home": names.home_of(BUILD)}, params=[images.JSON])
+    return deed(
+        images, images.Order(cloud=CLOUD), given={"home": names.home_of(BUILD)}, params=[images.JSON]
+    )
 
 
 def task_local_stop() -> Step:
@@ -215,4 +219,11 @@ def task_local_stop() -> Step:
 def task_schema() -> Iterator[Step]:
     """→ config/schema/: what the keys of the configuration are, for editors"""
     for name in schema.MODELS:
-        yield step(name, schema, schema.Order(model=name), needs={}, makes={"schema": names.schema_of(name)}, kept=True)
+        yield step(
+            name,
+            schema,
+            schema.Order(model=name),
+            needs={},
+            makes={"schema": names.schema_of(name)},
+            kept=True,
+        )

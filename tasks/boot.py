@@ -15,7 +15,7 @@ from pathlib import Path
 from tasks.distro import distro
 from tasks.kit import files
 from tasks.kit.ext import Ext
-from tasks.kit.proc import run
+from tasks.kit.proc import Command, run
 from tasks.kit.qemu import Guest, free_port
 from tasks.kit.report import Report
 from tasks.plan import inspection, machine, menulst
@@ -56,8 +56,15 @@ class Order(Part):
 def tools(order: Order) -> tuple[Tool, ...]:
     qemu = machine.QEMU[order.architecture]
     return (
-        Tool(qemu, "to boot the image before anybody else does", "qemu-system-x86", "qemu-system-x86-core"),
-        Tool("qemu-img", "to lay a disk over the image that takes the guest's writes", "qemu-utils", "qemu-img"),
+        Tool(
+            qemu, "to boot the image before anybody else does", "qemu-system-x86", "qemu-system-x86-core"
+        ),
+        Tool(
+            "qemu-img",
+            "to lay a disk over the image that takes the guest's writes",
+            "qemu-utils",
+            "qemu-img",
+        ),
         Tool("ssh", "to log in to it", "openssh-client", "openssh-clients"),
     )
 
@@ -78,7 +85,9 @@ def body(
     image = ImgStamp.read(img_stamp).file
     image.check(img)
     packages = RootfsStamp.read(rootfs_stamp).packages
-    script = rendered(CHECK, templates[CHECK].read_text(), {"package_query": distro(order.distro).PACKAGE_QUERY})
+    script = rendered(
+        CHECK, templates[CHECK].read_text(), {"package_query": distro(order.distro).PACKAGE_QUERY}
+    )
     with _guest(order, img, private_key, log) as guest:
         guest.power_on(report)
         seconds = guest.wait(timeout=order.boot.timeout, report=report)
@@ -107,8 +116,10 @@ def _guest(order: Order, img: Path, key: Path, log: Path) -> Iterator[Guest]:
     try:
         run(machine.overlay(img, disk, size=img.stat().st_size + ROOM), log=log)
         kernel, initrd, arguments = _extracted(img, folder)
-        plan = Machine(order.architecture, order.boot.memory, disk, kernel, initrd, arguments, port, console)
-        commands = {accelerator: plan.command(accelerator) for accelerator in machine.ACCELERATORS}
+        plan = Machine(
+            order.architecture, order.boot.memory, disk, kernel, initrd, arguments, port, console
+        )
+        commands: dict[str, Command] = {each: plan.command(each) for each in machine.ACCELERATORS}
         guest = Guest(commands, console=console, port=port, user=order.user, key=key, log=log)
         try:
             yield guest
@@ -132,7 +143,9 @@ def _extracted(img: Path, folder: Path) -> tuple[Path, Path | None, str]:
 def _inspected(guest: Guest, script: str, packages: tuple[Package, ...], disk: int) -> tuple[Check, ...]:
     """Every check, all passed. Raises ImageFault with those that did not."""
     said = inspection.answers(guest.ssh("sh -s", stdin=script, timeout=SETTLED))
-    shown = Check(name="host keys on the console", passed=bool(guest.host_keys), detail=f"{len(guest.host_keys)}")
+    shown = Check(
+        name="host keys on the console", passed=bool(guest.host_keys), detail=f"{len(guest.host_keys)}"
+    )
     checks = (*inspection.verdict(said, packages=packages, disk=disk, now=time.time()), shown)
     failed = [f"{check.name}: {check.detail}" for check in checks if not check.passed]
     if failed:

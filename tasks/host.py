@@ -25,9 +25,23 @@ from tasks.spec.tool import NEWUIDMAP, Tool
 from tasks.spec.units import UNITS
 
 SKEW = 300.0  # seconds: what AWS's signatures forgive
-BUILD_SPACE = 3 * UNITS["GiB"]  # for a root file system, an image and a bundle, beside the disk's full size
-INSTALL = {"name": "install", "long": "install", "type": bool, "default": False, "help": "install what is missing"}
-TESTS = {"name": "tests", "long": "tests", "type": bool, "default": False, "help": "and what the tests need"}
+BUILD_SPACE = (
+    3 * UNITS["GiB"]
+)  # for a root file system, an image and a bundle, beside the disk's full size
+INSTALL = {
+    "name": "install",
+    "long": "install",
+    "type": bool,
+    "default": False,
+    "help": "install what is missing",
+}
+TESTS = {
+    "name": "tests",
+    "long": "tests",
+    "type": bool,
+    "default": False,
+    "help": "and what the tests need",
+}
 FOR_TESTS = (
     Tool("openssl", "to prove bundles with a program that is not ours", "openssl", "openssl"),
     Tool("gzip", "to prove bundles with a program that is not ours", "gzip", "gzip"),
@@ -72,7 +86,9 @@ MANAGERS = (
         ("apt-get", "install", "-q", "-y", "--no-install-recommends"),
         lambda each: each.apt,
     ),
-    Manager("dnf", (), ("dnf", "install", "-y", "--setopt=install_weak_deps=False"), lambda each: each.dnf),
+    Manager(
+        "dnf", (), ("dnf", "install", "-y", "--setopt=install_weak_deps=False"), lambda each: each.dnf
+    ),
 )
 
 
@@ -108,7 +124,9 @@ def _checks(order: Order) -> Iterator[Result]:
     yield _space(Path(order.build), order.space)
     yield from _clock(order.mirrors)
     usable = os.access(KVM, os.R_OK | os.W_OK)
-    yield Result("kvm", True, "usable" if usable else "not usable: the boot check takes several times as long")
+    yield Result(
+        "kvm", True, "usable" if usable else "not usable: the boot check takes several times as long"
+    )
 
 
 def _sandbox() -> Result:
@@ -127,14 +145,19 @@ def _space(build: Path, need: int) -> Result:
     there = next(each for each in (build.absolute(), *build.absolute().parents) if each.exists())
     free = shutil.disk_usage(there).free
     told = f"{free / UNITS['GiB']:.1f} GiB free at {build}, {need / UNITS['GiB']:.1f} needed"
-    return Result("space", free >= need, told, f"{told}: make room, or write another `build` in config/site.yaml")
+    return Result(
+        "space", free >= need, told, f"{told}: make room, or write another `build` in config/site.yaml"
+    )
 
 
 def _clock(mirrors: Iterable[str]) -> Iterator[Result]:
     """Against the first mirror that tells the time: a clock that is off is refused by AWS, and by apt."""
     for mirror in mirrors:
+        if not mirror.startswith("http"):
+            continue
         try:
-            with urllib.request.urlopen(urllib.request.Request(mirror, method="HEAD"), timeout=ANSWER) as answer:  # noqa: S310 - Repository lets http, https and file through
+            head = urllib.request.Request(mirror, method="HEAD")  # noqa: S310 - it was looked at one line above
+            with urllib.request.urlopen(head, timeout=ANSWER) as answer:  # noqa: S310
                 date = answer.headers["Date"]
         except urllib.error.HTTPError as error:  # whatever it says of the page, it says when
             date = error.headers["Date"]
@@ -142,17 +165,27 @@ def _clock(mirrors: Iterable[str]) -> Iterator[Result]:
             continue
         if date:
             off = (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()
-            yield Result("clock", abs(off) <= SKEW, f"{off:+.0f} s from {mirror}", f"{off:+.0f} s off: run an NTP client")
+            yield Result(
+                "clock",
+                abs(off) <= SKEW,
+                f"{off:+.0f} s from {mirror}",
+                f"{off:+.0f} s off: run an NTP client",
+            )
             return
     if mirrors:
-        yield Result("mirror", False, "no mirror answered", f"none of these answered: {', '.join(mirrors)}")
+        yield Result(
+            "mirror", False, "no mirror answered", f"none of these answered: {', '.join(mirrors)}"
+        )
 
 
 def _install(manager: Manager | None, missing: list[Tool]) -> None:
     if not missing:
         return
     if manager is None:
-        raise HostFault("neither apt-get nor dnf is here", evidence=[f"{each.program}: {each.why}" for each in missing])
+        raise HostFault(
+            "neither apt-get nor dnf is here",
+            evidence=[f"{each.program}: {each.why}" for each in missing],
+        )
     packages = sorted({manager.package(each) for each in missing})
     sudo = () if os.geteuid() == 0 else ("sudo", "-n")
     if sudo and not tool("sudo"):
@@ -160,5 +193,9 @@ def _install(manager: Manager | None, missing: list[Tool]) -> None:
         raise HostFault("installing needs root", evidence=[f"as root: {by_hand}"])
     for argv in (manager.refresh, (*manager.install, *packages)):
         if argv:
-            command = Command((*sudo, *argv), f"install {', '.join(packages)}", env={"DEBIAN_FRONTEND": "noninteractive"})
+            command = Command(
+                (*sudo, *argv),
+                f"install {', '.join(packages)}",
+                env={"DEBIAN_FRONTEND": "noninteractive"},
+            )
             run(command, seen=lambda line: print(f"    {line}"))  # noqa: T201 - an installation is watched

@@ -29,7 +29,14 @@ from tasks.spec.tool import SANDBOX, TAR, Tool
 
 RECIPE = 1
 FIRST_BOOT = "/usr/local/lib/doit-ami/first-boot"
-BOUND = ("full", "null", "random", "tty", "urandom", "zero")  # the host's nodes that a script may rely on
+BOUND = (
+    "full",
+    "null",
+    "random",
+    "tty",
+    "urandom",
+    "zero",
+)  # the host's nodes that a script may rely on
 PROFILE = "mke2fs.conf"
 MENU = "menu.lst"
 FEIGNED = 8  # times the disk: what is measured on when the content does not fit
@@ -51,7 +58,9 @@ class Order(Part):
 
     @classmethod
     def of(cls, image: Image, epoch: int) -> "Order":
-        taken = {name: getattr(image, name) for name in cls.model_fields if name not in ("image", "epoch")}
+        taken = {
+            name: getattr(image, name) for name in cls.model_fields if name not in ("image", "epoch")
+        }
         return cls(image=image.name, epoch=epoch, **taken)
 
     @property
@@ -149,9 +158,21 @@ def _before(stamp: Path) -> ImgStamp | None:
 
 
 def _unpack(box: Sandbox, tree: Path, rootfs: Path, layer: bytes) -> None:
-    untar = ("tar", "--extract", "--numeric-owner", "--preserve-permissions", "--xattrs", "--xattrs-include=*")
+    untar = (
+        "tar",
+        "--extract",
+        "--numeric-owner",
+        "--preserve-permissions",
+        "--xattrs",
+        "--xattrs-include=*",
+    )
     nodes = "--exclude=./dev/?*"
-    box.run(Command((*untar, nodes, "--directory", str(tree), "--file", str(rootfs)), "unpack the root file system"))
+    box.run(
+        Command(
+            (*untar, nodes, "--directory", str(tree), "--file", str(rootfs)),
+            "unpack the root file system",
+        )
+    )
     over = (*untar, "--keep-directory-symlink", "--directory", str(tree), "--file", "-")
     box.run(Command(over, "lay the configuration over it", stdin=layer))
 
@@ -164,22 +185,44 @@ def _chroot(box: Sandbox, tree: Path, order: Order, scripts: Mapping[str, Path],
         box.run(Command(("mount", "--bind", f"/dev/{name}", f"{tree}/dev/{name}"), f"lend /dev/{name}"))
     env = {"SOURCE_DATE_EPOCH": str(order.epoch), "DEBIAN_FRONTEND": "noninteractive"}
     units = distro(order.distro).UNITS
-    box.run(Command(("chroot", str(tree), "systemctl", "enable", *units), "enable the image's services", env=env))
+    box.run(
+        Command(
+            ("chroot", str(tree), "systemctl", "enable", *units), "enable the image's services", env=env
+        )
+    )
     for script in order.scripts:
         if script.when == "build":
             report.said(f"running {script.run}")
-            here = f"{tree}/tmp/{Path(script.run).name}"
-            box.run(Command(("install", "-m", "755", str(scripts[script.run].absolute()), here), f"bring {script.run} in"))
-            box.run(Command(("chroot", str(tree), f"/tmp/{Path(script.run).name}"), f"run {script.run}", env=env))  # noqa: S108 - the image's own
-            box.run(Command(("rm", here), f"take {script.run} out"))
+            _script(box, tree, scripts[script.run].absolute(), env)
     for name in BOUND:
         box.run(Command(("umount", f"{tree}/dev/{name}"), f"take /dev/{name} back"))
         box.run(Command(("rm", f"{tree}/dev/{name}"), f"remove the room for /dev/{name}"))
     box.run(Command(("umount", f"{tree}/proc"), "unmount the image's proc"))
 
 
+def _script(box: Sandbox, tree: Path, script: Path, env: Mapping[str, str]) -> None:
+    inside = f"/root/{script.name}"
+    bring = ("install", "-m", "755", str(script), f"{tree}{inside}")
+    box.run(Command(bring, f"bring {script.name} in"))
+    box.run(Command(("chroot", str(tree), inside), f"run {script.name}", env=env))
+    box.run(Command(("rm", f"{tree}{inside}"), f"take {script.name} out"))
+
+
 def _make(box: Sandbox, tree: Path, image: Path, order: Order, profile: Path) -> None:
-    clamp = ("find", str(tree), "-xdev", "-newermt", f"@{order.epoch}", "-exec", "touch", "-h", "-d", f"@{order.epoch}", "{}", "+")
+    clamp = (
+        "find",
+        str(tree),
+        "-xdev",
+        "-newermt",
+        f"@{order.epoch}",
+        "-exec",
+        "touch",
+        "-h",
+        "-d",
+        f"@{order.epoch}",
+        "{}",
+        "+",
+    )
     box.run(Command(clamp, "clamp the times of the tree"))
     ids = (names.filesystem_id(order.image), names.hash_seed(order.image))
     make = disk.mke2fs(order.disk, tree, image, ids=ids, epoch=order.epoch, profile=profile)
@@ -201,7 +244,9 @@ def _too_small(box: Sandbox, tree: Path, image: Path, order: Order, profile: Pat
         return None  # it was something else
     with Ext.open(image) as fs:
         used = fs.block_size * (fs.blocks - fs.free_blocks)
-    return ImageFault(disk.too_small(order.disk, used), where=f"config/images/{order.image}.yaml: disk.size")
+    return ImageFault(
+        disk.too_small(order.disk, used), where=f"config/images/{order.image}.yaml: disk.size"
+    )
 
 
 def _settle(image: Path, order: Order, log: Path) -> None:
@@ -211,7 +256,11 @@ def _settle(image: Path, order: Order, log: Path) -> None:
     if lacking:
         raise ToolFault("debugfs made no device nodes", evidence=lacking, where=str(log))
     exttimes.settle_times(image, order.epoch)
-    ask(Command(("e2fsck", "-f", "-n", str(image)), "check the file system", env=disk.settings(order.epoch)))
+    ask(
+        Command(
+            ("e2fsck", "-f", "-n", str(image)), "check the file system", env=disk.settings(order.epoch)
+        )
+    )
 
 
 def _mark(image: Path, epoch: int, digest: str) -> None:

@@ -130,7 +130,9 @@ def _certificate(key: "RSAPrivateKey", owner: str) -> bytes:
 
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"doit-ami {owner}"[:64])])
     start, end = VALID
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), start, end)
+    builder = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), start, end
+    )
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 

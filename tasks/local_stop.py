@@ -17,4 +17,6 @@ class Order(Part):
 
 
 def body(_: Order, *, home: Path) -> None:
-    sys.stdout.write("the local cloud is stopped\n" if local.stop(home) else "no local cloud was running\n")
+    sys.stdout.write(
+        "the local cloud is stopped\n" if local.stop(home) else "no local cloud was running\n"
+    )

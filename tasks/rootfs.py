@@ -44,7 +44,9 @@ def hooks(order: Order) -> tuple[str, ...]:
     return distro(order.distro).HOOKS
 
 
-def body(order: Order, *, report: Report, log: Path, templates: Mapping[str, Path], rootfs: Path, stamp: Path) -> None:
+def body(
+    order: Order, *, report: Report, log: Path, templates: Mapping[str, Path], rootfs: Path, stamp: Path
+) -> None:
     family = distro(order.distro)
     stamp.unlink(missing_ok=True)  # of a tar that is about to be replaced
     with appearing(rootfs) as scratch:

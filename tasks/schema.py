@@ -15,7 +15,7 @@ from tasks.spec.model import Image, Site
 from tasks.spec.part import Part
 
 RECIPE = 1
-MODELS = {"site": Site, "image": Image, "cloud": CloudSpec}
+MODELS: dict[str, type[Part]] = {"site": Site, "image": Image, "cloud": CloudSpec}
 
 
 class Order(Part):
@@ -32,6 +32,8 @@ def body(order: Order, *, report: Report, schema: Path) -> None:
 def text(name: str) -> str:
     """One schema, as it lies in config/schema/."""
     described = MODELS[name].model_json_schema()
-    described["properties"].pop("name", None) if name != "site" else None  # it is the file's own
-    described["required"] = [key for key in described.get("required", ()) if key in described["properties"]]
+    described["properties"].pop("name", None)  # it is the file's own
+    described["required"] = [
+        key for key in described.get("required", ()) if key in described["properties"]
+    ]
     return json.dumps(described, indent=2) + "\n"

@@ -44,7 +44,9 @@ def configuration(*, default: Sequence[str], build: Path) -> dict[str, Any]:
     sys.excepthook = _excepthook
     return {
         "default_tasks": list(default),
-        "reporter": type("Reporter", (Reporter,), {"lock": build / ".lock"}),  # doit makes it, and gives it no more
+        "reporter": type(
+            "Reporter", (Reporter,), {"lock": build / ".lock"}
+        ),  # doit makes it, and gives it no more
         "backend": "sqlite3",  # the one that loses nothing when two runs write to it
         "dep_file": ".doit.db",
         "verbosity": 2,
@@ -71,7 +73,11 @@ def step(
 
     A group in `needs` (name -> path) reaches the stage as one mapping: its templates, its scripts.
     """
-    watched = [path for each in needs.values() for path in (each.values() if isinstance(each, Mapping) else (each,))]
+    watched = [
+        path
+        for each in needs.values()
+        for path in (each.values() if isinstance(each, Mapping) else (each,))
+    ]
     paths = {**needs, **makes, **(given or {}), **({"log": log} if log else {})}
     return {
         "name": name,
@@ -85,7 +91,9 @@ def step(
     }
 
 
-def deed(stage: Any, order: Part, *, given: Mapping[str, Path], params: Sequence[Mapping[str, Any]] = ()) -> Step:
+def deed(
+    stage: Any, order: Part, *, given: Mapping[str, Path], params: Sequence[Mapping[str, Any]] = ()
+) -> Step:
     """A task that makes no file and is done whenever it is asked for."""
     return {
         "actions": [(act, [stage, order, given])],
@@ -121,13 +129,17 @@ class Watch:
         if before is None:
             return ["it never ran here to its end"]
         changed = sorted(key for key in {*before, *self.now} if before.get(key) != self.now.get(key))
-        reasons = [f"{key} changed" for key in changed] + [f"{Path(target).name} is not there" for target in missing]
+        reasons = [f"{key} changed" for key in changed] + [
+            f"{Path(target).name} is not there" for target in missing
+        ]
         if not reasons and self.forgotten and self.forgotten():
             return ["the cloud has forgotten it"]
         return reasons
 
 
-def perform(stage: Any, order: Part, watched: Sequence[Path], paths: Mapping[str, Any], name: str) -> TaskFailed | None:
+def perform(
+    stage: Any, order: Part, watched: Sequence[Path], paths: Mapping[str, Any], name: str
+) -> TaskFailed | None:
     """One stage, with everything asked for before it begins. A fault is doit's failure; any other exception is our bug."""
     label = f"{stage.__name__.rpartition('.')[2]}:{name}"
     try:
@@ -162,7 +174,9 @@ def _ready(stage: Any, order: Part, watched: Sequence[Path]) -> None:
         )
     gone = [str(path) for path in watched if not path.exists()]
     if gone:
-        raise HostFault("what this stage is made from is not there", evidence=gone, hint="doit clean, then doit")
+        raise HostFault(
+            "what this stage is made from is not there", evidence=gone, hint="doit clean, then doit"
+        )
 
 
 def remove(paths: Sequence[Path], dryrun: bool) -> None:  # noqa: FBT001 - doit hands it over by this name
@@ -215,7 +229,9 @@ class Reporter(ConsoleReporter):  # type: ignore[misc] # doit ships no types
     def add_failure(self, task: Any, fail: BaseFail) -> None:
         _save()
         self.failures.append({"task": task, "exception": fail})
-        seconds = f"[{time.monotonic() - self.began[task.name]:.1f} s]" if task.name in self.began else ""
+        seconds = (
+            f"[{time.monotonic() - self.began[task.name]:.1f} s]" if task.name in self.began else ""
+        )
         self.tell("FAILED", task, seconds)
         self.outstream.write(f"{fail.get_msg().rstrip()}\n")
 
@@ -234,7 +250,11 @@ class Reporter(ConsoleReporter):  # type: ignore[misc] # doit ships no types
 def _because(task: Any) -> list[str]:
     """Why a task runs, as doit and the task's own watch see it."""
     reasons = list(getattr(task, "because", ()))
-    return reasons or [f"{Path(each).name} changed" for each in sorted(task.dep_changed)] or ["it was asked for"]
+    return (
+        reasons
+        or [f"{Path(each).name} changed" for each in sorted(task.dep_changed)]
+        or ["it was asked for"]
+    )
 
 
 def _save() -> None:

@@ -9,6 +9,7 @@ import sys
 import sysconfig
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -24,13 +25,18 @@ class Project:
     interpreter: tuple[str, ...] = (sys.executable,)
     env: dict[str, str] = field(default_factory=dict)
     said: str = ""  # by the run that built it
+    order: Any = None  # of the stage that a test is about
 
     @property
     def build(self) -> Path:
         return self.path / "build"
 
     def command(self, *args: str) -> list[str]:
-        be = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--init-groups", "--"] if self.user else []
+        be = (
+            ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--init-groups", "--"]
+            if self.user
+            else []
+        )
         return [*be, *self.interpreter, "-m", "doit", *args]
 
     def start(self, *args: str) -> subprocess.Popen[str]:
@@ -79,7 +85,7 @@ class Project:
 
 def stages(said: str, what: str) -> list[str]:
     """The stages that a run reports as RUN, DONE, SKIPPED or FAILED."""
-    return re.findall(rf"^{what} +(\w+):", said, re.M)
+    return re.findall(rf"^{what} +(\w+):", said, re.MULTILINE)
 
 
 def copy(path: Path, user: str | None = None) -> Project:
@@ -98,7 +104,9 @@ def copy(path: Path, user: str | None = None) -> Project:
 
 def clone(project: Project, path: Path) -> Project:
     """A project as it stands, with what it has built."""
-    subprocess.run(["cp", "-a", "--sparse=always", "--reflink=auto", f"{project.path}/.", path], check=True)
+    subprocess.run(
+        ["cp", "-a", "--sparse=always", "--reflink=auto", f"{project.path}/.", path], check=True
+    )
     return Project(path, project.user, project.interpreter, project.env)
 
 
@@ -108,7 +116,7 @@ def ordinary_user() -> str:
         pwd.getpwnam(USER)
     except KeyError:
         subprocess.run(["useradd", "--create-home", "--user-group", USER], check=True)
-    if not re.search(rf"^{USER}:", Path("/etc/subuid").read_text(), re.M):
+    if not re.search(rf"^{USER}:", Path("/etc/subuid").read_text(), re.MULTILINE):
         spare = "--add-subuids=400000-465535", "--add-subgids=400000-465535"
         subprocess.run(["usermod", *spare, USER], check=True)
     return USER
@@ -123,8 +131,14 @@ def for_user(user: str, home: Path) -> tuple[tuple[str, ...], dict[str, str]]:
     if not packages.exists():
         shutil.copytree(sysconfig.get_path("purelib"), packages, symlinks=True)
     for python in (sys._base_executable, "/usr/bin/python3"):  # type: ignore[attr-defined]
-        probe = [python, "-c", f"import sys; sys.exit(sys.version_info[:2] != {tuple(sys.version_info[:2])})"]
-        tried = subprocess.run(["setpriv", f"--reuid={user}", "--clear-groups", *probe], check=False, capture_output=True)
+        probe = [
+            python,
+            "-c",
+            f"import sys; sys.exit(sys.version_info[:2] != {tuple(sys.version_info[:2])})",
+        ]
+        tried = subprocess.run(
+            ["setpriv", f"--reuid={user}", "--clear-groups", *probe], check=False, capture_output=True
+        )
         if tried.returncode == 0:
             return (python,), {"PYTHONPATH": str(packages)}
     raise AssertionError(f"{user} can run no Python {sys.version_info[:2]}")

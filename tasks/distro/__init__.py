@@ -30,9 +30,13 @@ class Distro(Protocol):
     HOOKS: tuple[str, ...]  # templates that shape the root file system while it is populated
     SKELETON: tuple[Laid, ...]  # templates that every image of this family gets, and where
     UNITS: tuple[str, ...]  # services to enable
-    PACKAGE_QUERY: str  # a shell command that prints name, version and architecture of every package, between tabs
+    PACKAGE_QUERY: (
+        str  # a shell command that prints name, version and architecture of every package, between tabs
+    )
 
-    def populate(self, wanted: Wanted, tar: Path, *, hooks: Mapping[str, Path], log: Path, report: Report) -> None:
+    def populate(
+        self, wanted: Wanted, tar: Path, *, hooks: Mapping[str, Path], log: Path, report: Report
+    ) -> None:
         """A root file system at `tar`: numeric owners, no device nodes, no host keys; the same packages, the same bytes."""
 
     def installed(self, tar: Path) -> tuple[Package, ...]:

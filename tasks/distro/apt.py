@@ -43,15 +43,29 @@ PACKAGE_QUERY = r"dpkg-query -W -f '${Package}\t${Version}\t${Architecture}\n'"
 ARCHITECTURES = {"i386": "i386", "x86_64": "amd64"}
 # What apt says, and what it means to somebody who wrote an image's configuration.
 KNOWN = (
-    (re.compile(r"E: Unable to locate package (\S+)"), ConfigFault, "packages: no mirror has a package {0}"),
-    (re.compile(r"E: Package '(\S+)' has no installation candidate"), ConfigFault, "packages: {0} cannot be installed"),
-    (re.compile(r"E: The repository '([^']+)' .*(?:Release|signed)"), ConfigFault, "repositories: no signed release at {0}"),
+    (
+        re.compile(r"E: Unable to locate package (\S+)"),
+        ConfigFault,
+        "packages: no mirror has a package {0}",
+    ),
+    (
+        re.compile(r"E: Package '(\S+)' has no installation candidate"),
+        ConfigFault,
+        "packages: {0} cannot be installed",
+    ),
+    (
+        re.compile(r"E: The repository '([^']+)' .*(?:Release|signed)"),
+        ConfigFault,
+        "repositories: no signed release at {0}",
+    ),
     (re.compile(r"(?:E|W): Failed to fetch (\S+)"), HostFault, "the mirror did not give {0}"),
     (re.compile(r"(No space left on device)"), HostFault, "the root file system did not fit: {0}"),
 )
 
 
-def populate(wanted: "Wanted", tar: Path, *, hooks: Mapping[str, Path], log: Path, report: Report) -> None:
+def populate(
+    wanted: "Wanted", tar: Path, *, hooks: Mapping[str, Path], log: Path, report: Report
+) -> None:
     said: list[str] = []
 
     def seen(line: str) -> None:
@@ -107,7 +121,9 @@ def _explained(fault: ToolFault, said: Iterable[str]) -> Fault:
         for pattern, kind, meaning in KNOWN:
             match = pattern.search(line)
             if match:
-                return kind(meaning.format(*match.groups()), evidence=(line,), where=fault.where, hint=fault.hint)
+                return kind(
+                    meaning.format(*match.groups()), evidence=(line,), where=fault.where, hint=fault.hint
+                )
     return fault
 
 
@@ -115,7 +131,10 @@ def installed(tar: Path) -> tuple[Package, ...]:
     with tarfile.open(tar) as archive:
         status = archive.extractfile("./var/lib/dpkg/status")
         text = status.read().decode() if status else ""
-    stanzas = (dict(re.findall(r"^(Package|Version|Architecture|Status): (.*)$", part, re.M)) for part in text.split("\n\n"))
+    stanzas = (
+        dict(re.findall(r"^(Package|Version|Architecture|Status): (.*)$", part, re.MULTILINE))
+        for part in text.split("\n\n")
+    )
     found = (
         Package(name=fields["Package"], version=fields["Version"], architecture=fields["Architecture"])
         for fields in stanzas

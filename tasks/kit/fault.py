@@ -16,7 +16,9 @@ from collections.abc import Iterable
 class Fault(Exception):
     """What is wrong, the tool's own last words, where it is, and what to do about it."""
 
-    def __init__(self, problem: str, *, where: str = "", hint: str = "", evidence: Iterable[str] = ()) -> None:
+    def __init__(
+        self, problem: str, *, where: str = "", hint: str = "", evidence: Iterable[str] = ()
+    ) -> None:
         super().__init__(problem)
         self.problem = problem
         self.where = where

@@ -19,8 +19,14 @@ def hold(path: Path) -> int:
     except BlockingIOError:
         holder = os.read(handle, 4096)
         os.close(handle)
-        raise HostFault(f"another run is at work: {_who(holder)}", where=str(path), hint="wait for it, or end it") from None
-    said = {"pid": os.getpid(), "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC", "command": sys.argv}
+        raise HostFault(
+            f"another run is at work: {_who(holder)}", where=str(path), hint="wait for it, or end it"
+        ) from None
+    said = {
+        "pid": os.getpid(),
+        "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        "command": sys.argv,
+    }
     os.ftruncate(handle, 0)
     os.pwrite(handle, json.dumps(said).encode(), 0)
     return handle

@@ -13,8 +13,14 @@ from pathlib import Path
 from tasks.kit.fault import HostFault, ToolFault
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "TMPDIR")  # what a user's site needs and no output depends on
+PASSED_ON = (
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "TMPDIR",
+)  # what a user's site needs and no output depends on
 PIPE, STDOUT = subprocess.PIPE, subprocess.STDOUT  # for those who `spawn`
+Process = subprocess.Popen[bytes]
 EVIDENCE = 20  # lines of a program's output that a fault quotes
 
 # Whatever happens to us, our children must not outlive us: the kernel kills them when their parent thread dies.
@@ -38,10 +44,18 @@ def tool(name: str) -> str | None:
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    return {"PATH": PATH, "HOME": "/", "LC_ALL": "C.UTF-8", "TZ": "UTC", "TERM": "dumb", **passed, **extra}
+    return {
+        "PATH": PATH,
+        "HOME": "/",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "TERM": "dumb",
+        **passed,
+        **extra,
+    }
 
 
-def spawn(command: Command, *, stdin: int, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
+def spawn(command: Command, *, stdin: int, stdout: int, stderr: int) -> Process:
     """Start a program that dies with us. Raises HostFault when it is not installed."""
     for name in (TIED[0], command.argv[0]):
         if tool(name) is None:
@@ -141,18 +155,23 @@ def _output(log: Path | None) -> Iterator[int]:
         os.close(handle)
 
 
-
 def detach(command: Command, *, log: Path) -> int:
     """Start a program that outlives us, in a session of its own, its output at the end of `log`. Its process id."""
     if tool(command.argv[0]) is None:
-        raise HostFault(f"{command.argv[0]} is not installed; it is needed to {command.purpose}", hint="doit host --install")
+        raise HostFault(
+            f"{command.argv[0]} is not installed; it is needed to {command.purpose}",
+            hint="doit host --install",
+        )
     log.parent.mkdir(parents=True, exist_ok=True)
     with _input(command) as source, _output(log) as sink:
         return os.posix_spawn(
             command.argv[0],
             command.argv,
             environment(command.env),
-            file_actions=[(os.POSIX_SPAWN_DUP2, handle, number) for number, handle in enumerate((source, sink, sink))],
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, handle, number)
+                for number, handle in enumerate((source, sink, sink))
+            ],
             setsid=True,
             setsigmask=(),
             setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP),

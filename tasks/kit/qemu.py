@@ -10,10 +10,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import Popen
 
 from tasks.kit.fault import Fault, ImageFault, ToolFault
-from tasks.kit.proc import STDOUT, Command, ask, spawn
+from tasks.kit.proc import STDOUT, Command, Process, ask, spawn
 from tasks.kit.report import Report
 
 KVM = Path("/dev/kvm")
@@ -21,9 +20,11 @@ KVM = Path("/dev/kvm")
 # there but broken kills QEMU, reports an "internal error", or spins without a word: all were seen.
 KVM_PATIENCE = 10.0
 KVM_BROKEN = re.compile(r"KVM internal error.*|.*failed to set MSR.*|.*Could not access KVM.*")
-KERNEL = re.compile(r"^\[ +\d+\.\d+\]", re.M)
-PANIC = re.compile(r"Kernel panic - not syncing[^\n]*|Entering emergency mode[^\n]*|You are in emergency mode[^\n]*|\(initramfs\)")
-SHOWN = re.compile(r"BEGIN SSH HOST KEY KEYS(.*?)END SSH HOST KEY KEYS", re.S)
+KERNEL = re.compile(r"^\[ +\d+\.\d+\]", re.MULTILINE)
+PANIC = re.compile(
+    r"Kernel panic - not syncing[^\n]*|Entering emergency mode[^\n]*|You are in emergency mode[^\n]*|\(initramfs\)"
+)
+SHOWN = re.compile(r"BEGIN SSH HOST KEY KEYS(.*?)END SSH HOST KEY KEYS", re.DOTALL)
 HOST_KEY = re.compile(r"(?:ecdsa-sha2-nistp256|ssh-ed25519|ssh-rsa) AAAA[A-Za-z0-9+/]+={0,2}")
 POLL = 0.3
 GREETING = 3.0  # for the first bytes of an SSH server, once a connection stands
@@ -43,7 +44,7 @@ class Guest:
     log: Path
     accelerator: str = ""
     because: str = ""  # why not the first accelerator
-    process: Popen[bytes] | None = None
+    process: Process | None = None
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -65,7 +66,9 @@ class Guest:
                 self.accelerator = accelerator
                 return
             self.because = f"{self.because}; {refusal}".removeprefix("; ")
-        raise ToolFault(f"QEMU could not start: {self.because}", evidence=_last(self.log), where=str(self.log))
+        raise ToolFault(
+            f"QEMU could not start: {self.because}", evidence=_last(self.log), where=str(self.log)
+        )
 
     def _try(self, accelerator: str, command: Command, report: Report) -> str:
         """Start it; why it will not do, or nothing."""
@@ -78,7 +81,11 @@ class Guest:
             broken = KVM_BROKEN.search("\n".join(_last(self.log)))
             if broken or not self.running or time.monotonic() > deadline:
                 self.off()
-                how = broken[0].strip() if broken else f"the kernel said nothing within {KVM_PATIENCE:.0f} s"
+                how = (
+                    broken[0].strip()
+                    if broken
+                    else f"the kernel said nothing within {KVM_PATIENCE:.0f} s"
+                )
                 return f"KVM is there but broken: {how}"
             time.sleep(POLL)
         return ""
@@ -86,7 +93,10 @@ class Guest:
     def _start(self, command: Command) -> None:
         self.console.parent.mkdir(parents=True, exist_ok=True)
         self.console.write_bytes(b"")
-        null, log = os.open(os.devnull, os.O_RDONLY), os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        null, log = (
+            os.open(os.devnull, os.O_RDONLY),
+            os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+        )
         try:
             self.began = time.monotonic()
             self.process = spawn(command, stdin=null, stdout=log, stderr=STDOUT)
@@ -132,7 +142,11 @@ class Guest:
         try:
             self.ssh("true")
         except ToolFault as fault:
-            refused = [line for line in fault.evidence if "Permission denied" in line or "Host key verification" in line]
+            refused = [
+                line
+                for line in fault.evidence
+                if "Permission denied" in line or "Host key verification" in line
+            ]
             if refused:
                 raise self.fault("the guest is up, but does not let its key in", refused) from fault
             return False

@@ -57,7 +57,9 @@ class Pen:
         while not self.ended.wait(LIVE if self.live else PLAIN):
             line = self.line()
             if self.live:
-                columns = os.get_terminal_size(self.out.fileno()).columns or 80  # 0: a terminal that does not know
+                columns = (
+                    os.get_terminal_size(self.out.fileno()).columns or 80
+                )  # 0: a terminal that does not know
                 line = f"\r\x1b[K{line[: columns - 1]}"
             else:
                 line += "\n"

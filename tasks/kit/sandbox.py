@@ -34,7 +34,9 @@ class Sandbox:
         return ask(self.inside(command))
 
     def inside(self, command: Command) -> Command:
-        return replace(command, argv=("nsenter", "--target", str(self.process), *self.flags, "--", *command.argv))
+        return replace(
+            command, argv=("nsenter", "--target", str(self.process), *self.flags, "--", *command.argv)
+        )
 
 
 @contextmanager

@@ -34,14 +34,20 @@ def rendered(name: str, text: str, values: Mapping[str, Any]) -> str:
     """Raises ConfigFault with the template's name and line when it does not render; an unknown name is no empty text."""
     from jinja2 import Environment, StrictUndefined, TemplateError
 
-    # The text goes into configuration files and scripts: HTML's escapes would damage it.
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True, autoescape=False)  # noqa: S701
+    environment = Environment(
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - configuration files and scripts: HTML's escapes would damage them
+    )
     try:
         return environment.from_string(text).render(values)
     except TemplateError as error:
         line = getattr(error, "lineno", None) or _line_of(error)
         at = f":{line}" if line else ""
-        raise ConfigFault(f"template {name} does not render: {error.message}", where=f"templates/{name}{at}") from error
+        raise ConfigFault(
+            f"template {name} does not render: {error.message}", where=f"templates/{name}{at}"
+        ) from error
 
 
 def _line_of(error: BaseException) -> int | None:

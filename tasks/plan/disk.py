@@ -1,7 +1,7 @@
 """The file system inside the image, as commands of the tools that make it. Sizes are bytes, times seconds since 1970."""
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from tasks.kit.proc import Command
@@ -21,7 +21,9 @@ NODES = {
 RESERVED = 1  # percent kept for root: the 5 of old are much on a disk of today
 
 
-def mke2fs(disk: Disk, tree: Path, image: Path, *, ids: tuple[uuid.UUID, uuid.UUID], epoch: int, profile: Path) -> Command:
+def mke2fs(
+    disk: Disk, tree: Path, image: Path, *, ids: tuple[uuid.UUID, uuid.UUID], epoch: int, profile: Path
+) -> Command:
     """Make the file system from a tree. `ids`: of the file system, and the seed of its directory index."""
     options = f"hash_seed={ids[1]},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0,nodiscard"
     return Command(
@@ -42,10 +44,15 @@ def mknods(devices: Iterable[str], image: Path, *, epoch: int) -> Command:
         major, minor, mode = NODES[name]
         lines += [f"mknod {name} c {major} {minor}", f"sif {name} mode 02{mode:04o}"]
     script = "\n".join(lines) + "\n"
-    return Command(("debugfs", "-w", "-f", "/dev/stdin", str(image)), "make the device nodes", stdin=script, env=settings(epoch))
+    return Command(
+        ("debugfs", "-w", "-f", "/dev/stdin", str(image)),
+        "make the device nodes",
+        stdin=script,
+        env=settings(epoch),
+    )
 
 
-def settings(epoch: int) -> Mapping[str, str]:
+def settings(epoch: int) -> dict[str, str]:
     """mke2fs 1.47.0 does not honour SOURCE_DATE_EPOCH; libext2fs reads this."""
     return {"E2FSPROGS_FAKE_TIME": str(epoch)}
 

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from tasks.spec.record import Check, Package
 from tasks.spec.units import UNITS
 
-CLOCK = 120  # seconds that guest and host may differ: the guest took its time from us when it was powered on
+CLOCK = (
+    120  # seconds that guest and host may differ: the guest took its time from us when it was powered on
+)
 GROWN = 0.9  # of the disk: a file system keeps some for itself
 NAMED = 8  # packages that a verdict lists before it says "and more"
 
@@ -36,9 +38,17 @@ def _checks(said: Answers, packages: Iterable[Package], disk: int, now: float) -
         return float(one(name)) if one(name).isdecimal() else 0.0
 
     failed = one("failed-units")
-    yield Check(name="system is up", passed=one("state") == "running", detail=one("state") or "no answer")
-    yield Check(name="no failed units", passed="failed-units" in said and not failed, detail=failed or "none")
-    yield Check(name="root is writable", passed=one("root-writable") == "yes", detail=one("root-writable") or "it is not")
+    yield Check(
+        name="system is up", passed=one("state") == "running", detail=one("state") or "no answer"
+    )
+    yield Check(
+        name="no failed units", passed="failed-units" in said and not failed, detail=failed or "none"
+    )
+    yield Check(
+        name="root is writable",
+        passed=one("root-writable") == "yes",
+        detail=one("root-writable") or "it is not",
+    )
     grown = figure("root-bytes")
     yield Check(
         name="root has grown to the disk",
@@ -48,14 +58,22 @@ def _checks(said: Answers, packages: Iterable[Package], disk: int, now: float) -
     yield Check(name="network", passed=bool(one("address")), detail=one("address") or "no address")
     drift = abs(figure("clock") - now)
     guest = datetime.fromtimestamp(figure("clock"), UTC)
-    yield Check(name="clock", passed=drift <= CLOCK, detail=f"{guest:%Y-%m-%d %H:%M:%S} UTC, {drift:.0f} s off")
-    yield Check(name="machine id of its own", passed=bool(one("machine-id")), detail=one("machine-id") or "empty")
+    yield Check(
+        name="clock", passed=drift <= CLOCK, detail=f"{guest:%Y-%m-%d %H:%M:%S} UTC, {drift:.0f} s off"
+    )
+    yield Check(
+        name="machine id of its own", passed=bool(one("machine-id")), detail=one("machine-id") or "empty"
+    )
     yield _packages(said, packages)
 
 
 def _packages(said: Answers, packages: Iterable[Package]) -> Check:
     wanted = {f"{each.name} {each.version} {each.architecture}" for each in packages}
     found = {" ".join(line.split()) for line in said.get("package", [])}
-    wrong = [f"missing: {each}" for each in sorted(wanted - found)] + [f"extra: {each}" for each in sorted(found - wanted)]
+    wrong = [f"missing: {each}" for each in sorted(wanted - found)] + [
+        f"extra: {each}" for each in sorted(found - wanted)
+    ]
     shown = "; ".join(wrong[:NAMED]) + (f"; and {len(wrong) - NAMED} more" if len(wrong) > NAMED else "")
-    return Check(name="packages as recorded", passed=not wrong, detail=shown or f"{len(wanted)} packages")
+    return Check(
+        name="packages as recorded", passed=not wrong, detail=shown or f"{len(wanted)} packages"
+    )

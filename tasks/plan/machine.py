@@ -50,4 +50,7 @@ class Machine:
 def overlay(image: Path, disk: Path, *, size: int) -> Command:
     """A disk of `size` bytes on top of the image: what the guest writes goes there, and it has room to grow."""
     backing = ("-b", str(image.resolve()), "-F", "raw")
-    return Command(("qemu-img", "create", "-q", "-f", "qcow2", *backing, str(disk), str(size)), "make a disk over the image")
+    return Command(
+        ("qemu-img", "create", "-q", "-f", "qcow2", *backing, str(disk), str(size)),
+        "make a disk over the image",
+    )

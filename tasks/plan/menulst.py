@@ -32,7 +32,9 @@ def default_choice(text: str) -> Choice:
         raise ImageFault("the boot menu names no kernel for its default entry", where=WHERE)
     chosen = entries[default]
     kernel, _, arguments = chosen["kernel"].partition(" ")
-    return Choice(_bare(kernel), _bare(chosen["initrd"]) if "initrd" in chosen else None, arguments.strip())
+    return Choice(
+        _bare(kernel), _bare(chosen["initrd"]) if "initrd" in chosen else None, arguments.strip()
+    )
 
 
 def _bare(path: str) -> str:

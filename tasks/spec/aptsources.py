@@ -33,9 +33,13 @@ def _deb822(text: str) -> Iterator[dict[str, str]]:
 
 def _one_line(text: str) -> Iterator[dict[str, str]]:
     for line in text.splitlines():
-        match = re.fullmatch(r"deb\s+(?:\[(?P<options>[^]]*)\]\s*)?(?P<uri>\S+)\s+(?P<suite>\S+)(?P<rest>[^#]*).*", line)
+        match = re.fullmatch(
+            r"deb\s+(?:\[(?P<options>[^]]*)\]\s*)?(?P<uri>\S+)\s+(?P<suite>\S+)(?P<rest>[^#]*).*", line
+        )
         if match:
-            options = dict(item.split("=", 1) for item in (match["options"] or "").split() if "=" in item)
+            options = dict(
+                item.split("=", 1) for item in (match["options"] or "").split() if "=" in item
+            )
             yield {
                 "uris": match["uri"],
                 "suites": match["suite"],

@@ -60,7 +60,11 @@ def _image(path: Path, templates: Path, wrong: list[str]) -> Image | None:
     image = _file(path, Image, {"name": path.stem}, wrong)
     if image is None:
         return None
-    wrong += [f"{path}: scripts: there is no {script.run}" for script in image.scripts if not Path(script.run).is_file()]
+    wrong += [
+        f"{path}: scripts: there is no {script.run}"
+        for script in image.scripts
+        if not Path(script.run).is_file()
+    ]
     wrong += [
         f"{path}: files.{where}: there is no {templates / laid.template}"
         for where, laid in image.files.items()
@@ -112,7 +116,11 @@ def _file(path: Path, model: type[Model], extra: Mapping[str, Any], wrong: list[
         return model.model_validate({**value, **extra})
     except ValidationError as error:
         for item in error.errors():
-            line = next(lines[item["loc"][:end]] for end in range(len(item["loc"]), -1, -1) if item["loc"][:end] in lines)
+            line = next(
+                lines[item["loc"][:end]]
+                for end in range(len(item["loc"]), -1, -1)
+                if item["loc"][:end] in lines
+            )
             wrong.append(f"{path}:{line}: {_told(item, model)}")
         return None
 
@@ -160,7 +168,11 @@ def _told(item: Any, model: type[BaseModel]) -> str:
     if kind == "literal_error":
         return f"{where}: {given!r} is not one of {item['ctx']['expected'].replace(' or ', ', ')}"
     message = item["msg"].removeprefix("Value error, ")
-    said = message if not isinstance(given, str | int) or repr(given) in message else f"{given!r}: {message}"
+    said = (
+        message
+        if not isinstance(given, str | int) or repr(given) in message
+        else f"{given!r}: {message}"
+    )
     return f"{where}: {said}" if where else said
 
 
@@ -170,6 +182,10 @@ def _keys(model: type[BaseModel], loc: Loc) -> list[str]:
         field = model.model_fields.get(str(part))
         if field is None:
             continue
-        nested = [kind for kind in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(kind, type)]
+        nested = [
+            kind
+            for kind in (field.annotation, *getattr(field.annotation, "__args__", ()))
+            if isinstance(kind, type)
+        ]
         model = next((kind for kind in nested if issubclass(kind, BaseModel)), model)
     return list(model.model_fields)

@@ -23,7 +23,9 @@ def _inside(path: str) -> str:
 
 def _named(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]{0,62}", text):
-        raise ValueError(f"{text!r} is no name; use lower case letters, digits, '.', '+' and '-', at most 63")
+        raise ValueError(
+            f"{text!r} is no name; use lower case letters, digits, '.', '+' and '-', at most 63"
+        )
     return text
 
 
@@ -35,7 +37,9 @@ def _octal(text: object) -> int:
 
 def _public_key(text: str) -> str:
     if not re.fullmatch(r"(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/]+=*( .*)?", text):
-        raise ValueError(f"{text[:40]!r} is not a public SSH key; write its line: 'ssh-ed25519 AAAA... comment'")
+        raise ValueError(
+            f"{text[:40]!r} is not a public SSH key; write its line: 'ssh-ed25519 AAAA... comment'"
+        )
     return text
 
 
@@ -63,7 +67,9 @@ class Repository(Part):
 class Disk(Part):
     size: Size
     filesystem: Literal["ext3", "ext4"] = "ext4"
-    layout: Literal["none"] = Field("none", description="one file system, no partition table: what pv-grub boots")
+    layout: Literal["none"] = Field(
+        "none", description="one file system, no partition table: what pv-grub boots"
+    )
 
     @model_validator(mode="after")
     def _whole_blocks(self) -> Self:
@@ -128,7 +134,9 @@ class Ami(Part):
     kernel_id: Annotated[str, Field(pattern=r"^aki-[0-9a-f]+$")] | None = None
     ramdisk_id: Annotated[str, Field(pattern=r"^ari-[0-9a-f]+$")] | None = None
     root_device_name: str = "/dev/sda1"
-    block_devices: Mapping[str, str] = Field(default_factory=lambda: {"ami": "sda1", "root": "/dev/sda1"})
+    block_devices: Mapping[str, str] = Field(
+        default_factory=lambda: {"ami": "sda1", "root": "/dev/sda1"}
+    )
     imds: Literal["v2", "optional"] = "v2"
     ena: bool = False
     tags: Mapping[str, str] = Field(default_factory=dict)
@@ -136,9 +144,13 @@ class Ami(Part):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.virtualization == "paravirtual" and self.ena:
-            raise ValueError("ena: paravirtual instances have none; write `ena: false`, or `virtualization: hvm`")
+            raise ValueError(
+                "ena: paravirtual instances have none; write `ena: false`, or `virtualization: hvm`"
+            )
         if self.virtualization == "hvm" and (self.kernel_id or self.ramdisk_id):
-            raise ValueError("kernel_id, ramdisk_id: hvm instances boot what is on the disk; delete the key")
+            raise ValueError(
+                "kernel_id, ramdisk_id: hvm instances boot what is on the disk; delete the key"
+            )
         return self
 
 
@@ -149,7 +161,9 @@ class Image(Part):
     distro: Literal["debian"]
     release: Name
     architecture: Architecture
-    repositories: tuple[Repository, ...] = Field((), description="default: this machine's own apt sources")
+    repositories: tuple[Repository, ...] = Field(
+        (), description="default: this machine's own apt sources"
+    )
     packages: tuple[str, ...] = Field(min_length=1)
     disk: Disk
     ssh: Ssh = Ssh()
@@ -160,7 +174,9 @@ class Image(Part):
     boot: Boot = Boot()
     bundle: Bundle = Bundle()
     ami: Ami = Ami()
-    allow_findings: tuple[str, ...] = Field((), description="paths (globs) whose findings the scan lets pass")
+    allow_findings: tuple[str, ...] = Field(
+        (), description="paths (globs) whose findings the scan lets pass"
+    )
 
     @model_validator(mode="after")
     def _fits_its_backing(self) -> Self:
@@ -175,7 +191,9 @@ class Site(Part):
     images: tuple[Name, ...] = Field(min_length=1, description="what bare `doit` makes")
     cloud: Name
     build: str = "build"
-    keys: str = Field("build/keys", description="where key pairs are kept; `doit clean` never touches it")
+    keys: str = Field(
+        "build/keys", description="where key pairs are kept; `doit clean` never touches it"
+    )
     epoch: AwareDatetime = Field(description="SOURCE_DATE_EPOCH: no file of an image is younger")
 
     @model_validator(mode="after")

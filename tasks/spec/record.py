@@ -39,7 +39,9 @@ class Record(Part):
                 f"{path.name} is damaged: {str(error).splitlines()[0]}", where=str(path), hint=again
             ) from error
         if seal != files.digest(record.model_dump(mode="json")):
-            raise ImageFault(f"{path.name} was changed after it was written", where=str(path), hint=again)
+            raise ImageFault(
+                f"{path.name} was changed after it was written", where=str(path), hint=again
+            )
         return record
 
 
@@ -55,7 +57,9 @@ class FileStamp(Part):
     def of(cls, path: Path) -> Self:
         """Reads the whole file once."""
         status = path.stat()
-        return cls(name=path.name, size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=files.sha256(path))
+        return cls(
+            name=path.name, size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=files.sha256(path)
+        )
 
     def check(self, path: Path) -> None:
         """Raises ImageFault unless `path` still looks like the file that was stamped."""

@@ -9,7 +9,9 @@ def size(text: object) -> int:
     """'2 GiB' -> 2147483648. Raises ValueError for anything that is not a whole number and one of the binary units."""
     match = re.fullmatch(r"\s*(\d+)\s*([A-Za-z]+)\s*", text) if isinstance(text, str) else None
     if not match or match[2] not in UNITS:
-        raise ValueError(f"{text!r} is not a size; write a whole number and one of B, KiB, MiB, GiB, TiB: '2 GiB'")
+        raise ValueError(
+            f"{text!r} is not a size; write a whole number and one of B, KiB, MiB, GiB, TiB: '2 GiB'"
+        )
     return int(match[1]) * UNITS[match[2]]
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,11 +26,16 @@ def test_a_block_that_fails_leaves_what_was_there(tmp_path):
     """And no scratch."""
     target = tmp_path / "target"
     files.write(target, "old")
-    with pytest.raises(KeyboardInterrupt), files.appearing(target) as scratch:
-        scratch.write_text("half")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(target)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def interrupted(target: Path) -> None:
+    with files.appearing(target) as scratch:
+        scratch.write_text("half")
+        raise KeyboardInterrupt
 
 
 def test_a_secret_is_never_readable_by_others(tmp_path):

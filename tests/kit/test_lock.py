@@ -26,7 +26,9 @@ def test_the_second_is_told_who_holds_it(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(lock)], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(HostFault, match=f"another run is at work: process {holder.pid}, since 20.* UTC: "):
+    with pytest.raises(
+        HostFault, match=f"another run is at work: process {holder.pid}, since 20.* UTC: "
+    ):
         hold(lock)
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()

@@ -28,14 +28,18 @@ def test_it_is_root_alone_with_its_processes_and_without_a_network():
         assert box.ask(Command(("id", "-u"), "ask who")) == "0\n"
         processes = box.ask(Command(("sh", "-c", "ls -d /proc/[0-9]*"), "list processes")).split()
         assert len(processes) < 5
-        assert box.ask(Command(("sh", "-c", "cat /proc/net/dev | tail -n +3 | cut -d: -f1"), "list networks")).split() == ["lo"]
+        assert box.ask(
+            Command(("sh", "-c", "cat /proc/net/dev | tail -n +3 | cut -d: -f1"), "list networks")
+        ).split() == ["lo"]
 
 
 def test_the_network_is_there_when_asked_for():
     """A package manager needs it."""
-    ours = sorted(os.listdir("/sys/class/net"))
+    ours = sorted(path.name for path in Path("/sys/class/net").iterdir())
     with sandbox(network=True) as box:
-        seen = box.ask(Command(("sh", "-c", "cat /proc/net/dev | tail -n +3 | cut -d: -f1"), "list networks")).split()
+        seen = box.ask(
+            Command(("sh", "-c", "cat /proc/net/dev | tail -n +3 | cut -d: -f1"), "list networks")
+        ).split()
     assert sorted(seen) == [name for name in ours if name != "bonding_masters"]
 
 

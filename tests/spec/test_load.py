@@ -17,7 +17,10 @@ def config(tmp_path, monkeypatch):
     shutil.copytree(ROOT / "templates", tmp_path / "templates")
     monkeypatch.chdir(tmp_path)
     image = tmp_path / "config/images/debian-12.yaml"
-    image.write_text(image.read_text() + "repositories: [{uri: 'https://mirror.example/debian', suites: [bookworm]}]\n")
+    image.write_text(
+        image.read_text()
+        + "repositories: [{uri: 'https://mirror.example/debian', suites: [bookworm]}]\n"
+    )
     return tmp_path / "config"
 
 
@@ -30,33 +33,78 @@ def wrong(config: Path) -> list[str]:
 IMAGE = "images/debian-12.yaml"
 CASES = [
     # file, what is replaced, by what, what is said
-    (IMAGE, "size: 2 GiB", "size: 2 GB", "disk.size: '2 GB' is not a size; write a whole number and one of B, KiB"),
+    (
+        IMAGE,
+        "size: 2 GiB",
+        "size: 2 GB",
+        "disk.size: '2 GB' is not a size; write a whole number and one of B, KiB",
+    ),
     (IMAGE, "size: 2 GiB", "size: 2048", "disk.size: 2048 is not a size"),
     (IMAGE, "size: 2 GiB", "size: 1 MiB", "disk: size must be between 32 MiB and 16 TiB"),
     (IMAGE, "size: 2 GiB", "size: 11 GiB", "disk.size: an S3-backed image is at most 10 GiB"),
     (IMAGE, "layout: none", "layout: hybird", "disk.layout: 'hybird' is not one of 'none'"),
-    (IMAGE, "filesystem: ext4", "filesystem: btrfs", "disk.filesystem: 'btrfs' is not one of 'ext3', 'ext4'"),
+    (
+        IMAGE,
+        "filesystem: ext4",
+        "filesystem: btrfs",
+        "disk.filesystem: 'btrfs' is not one of 'ext3', 'ext4'",
+    ),
     (IMAGE, "disk: {size: 2 GiB, filesystem: ext4, layout: none}", "", "disk: is missing"),
     (IMAGE, "packages:", "pakages:", "pakages: is not a key; did you mean packages?"),
-    (IMAGE, "filesystem: ext4", "filesytem: ext4", "disk.filesytem: is not a key; did you mean filesystem?"),
+    (
+        IMAGE,
+        "filesystem: ext4",
+        "filesytem: ext4",
+        "disk.filesytem: is not a key; did you mean filesystem?",
+    ),
     (IMAGE, "hostname: debian-12", "hostname: -x-", "hostname: '-x-': String should match"),
     (IMAGE, "hostname: debian-12", "hostname: [a]", "hostname: Input should be a valid string"),
     (IMAGE, "hostname: debian-12", "hostname: a\nhostname: b", "hostname: is written twice; keep one"),
     (IMAGE, "hostname: debian-12", "hostname: {", "is not YAML"),
-    (IMAGE, "hostname: debian-12", "scripts: [{run: config/none.sh}]", "scripts: there is no config/none.sh"),
+    (
+        IMAGE,
+        "hostname: debian-12",
+        "scripts: [{run: config/none.sh}]",
+        "scripts: there is no config/none.sh",
+    ),
     (IMAGE, "/etc/motd: {content", "etc/motd: {content", "files.etc/motd"),
     (IMAGE, "/etc/motd: {content", "/../motd: {content", "is not a path inside the image"),
     (IMAGE, "{content: ", "{template: nosuch, content: ", "give either `content` or `template`"),
     (IMAGE, '{content: "Debian 12, built by doit-ami\\n"}', "{template: nosuch}", "there is no"),
-    (IMAGE, "{content: ", "{mode: 644, content: ", "644 is not a file mode; write it as octal digits in quotes: '0644'"),
+    (
+        IMAGE,
+        "{content: ",
+        "{mode: 644, content: ",
+        "644 is not a file mode; write it as octal digits in quotes: '0644'",
+    ),
     (IMAGE, "key: ed25519", "key: dsa", "ssh.key: 'dsa' is not one of 'ed25519', 'rsa'"),
-    (IMAGE, "user: root", "extra_keys: [nonsense]", "ssh.extra_keys[0]: 'nonsense' is not a public SSH key"),
+    (
+        IMAGE,
+        "user: root",
+        "extra_keys: [nonsense]",
+        "ssh.extra_keys[0]: 'nonsense' is not a public SSH key",
+    ),
     (IMAGE, "virtualization: paravirtual", "ena: true", "ena: paravirtual instances have none"),
-    (IMAGE, "virtualization: paravirtual", "kernel_id: pv-grub", "ami.kernel_id: 'pv-grub': String should match"),
+    (
+        IMAGE,
+        "virtualization: paravirtual",
+        "kernel_id: pv-grub",
+        "ami.kernel_id: 'pv-grub': String should match",
+    ),
     ("site.yaml", "[debian-12]", "[debian-12, debian-12]", "images: named twice: debian-12"),
-    ("site.yaml", "[debian-12]", "[debain-12]", "there is no config/images/debain-12.yaml; did you mean debian-12?"),
+    (
+        "site.yaml",
+        "[debian-12]",
+        "[debain-12]",
+        "there is no config/images/debain-12.yaml; did you mean debian-12?",
+    ),
     ("site.yaml", "cloud: local ", "cloud: lokal ", "known: aws, local"),
-    ("site.yaml", "epoch: 2026-01-01T00:00:00Z", "epoch: yesterday", "epoch: 'yesterday': Input should be a valid datetime"),
+    (
+        "site.yaml",
+        "epoch: 2026-01-01T00:00:00Z",
+        "epoch: yesterday",
+        "epoch: 'yesterday': Input should be a valid datetime",
+    ),
     ("site.yaml", "cloud: local ", "secret_key: hunter2\ncloud: local ", "secret_key: is not a key"),
 ]
 
@@ -75,12 +123,16 @@ def test_a_wrong_key_is_named_with_its_file_and_line(config, file, old, new, sai
 def test_everything_wrong_is_told_at_once(config):
     """Two mistakes in one file and one in another are three lines, each with its own line number."""
     image = config / IMAGE
-    image.write_text(image.read_text().replace("size: 2 GiB", "size: 2 GB").replace("key: ed25519", "key: dsa"))
+    image.write_text(
+        image.read_text().replace("size: 2 GiB", "size: 2 GB").replace("key: ed25519", "key: dsa")
+    )
     site = config / "site.yaml"
     site.write_text(site.read_text() + "colour: red\n")
     lines = wrong(config)
     assert len(lines) == 3
-    numbered = [number for number, line in enumerate(image.read_text().splitlines(), 1) if "2 GB" in line]
+    numbered = [
+        number for number, line in enumerate(image.read_text().splitlines(), 1) if "2 GB" in line
+    ]
     assert any(line.startswith(f"{IMAGE}:{numbered[0]}: disk.size") for line in lines)
 
 
@@ -89,7 +141,9 @@ def test_an_image_without_a_mirror_on_a_machine_without_one_is_told_what_to_writ
     image = config / IMAGE
     image.write_text(image.read_text().rpartition("repositories:")[0])
     monkeypatch.setattr("tasks.spec.load.host_repositories", lambda release: ())
-    assert any("this machine has no apt sources for bookworm; write where" in line for line in wrong(config))
+    assert any(
+        "this machine has no apt sources for bookworm; write where" in line for line in wrong(config)
+    )
 
 
 def test_a_file_that_would_not_be_read_is_told_of(config):

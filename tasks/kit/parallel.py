@@ -1,0 +1,40 @@
+"""Work done by threads, taken in the order it was given."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def in_order(jobs: Iterable[Callable[[], T]], *, threads: int, ahead: int) -> Generator[T, None, None]:
+    """The jobs' results, in order, with at most `threads + ahead` of them begun and not yet taken: memory stays bounded.
+
+    A job's exception comes out in its place. Close the iterator to be sure that its threads have ended.
+    """
+    begun: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(threads, "in-order") as pool:
+        try:
+            for job in jobs:
+                begun.append(pool.submit(job))
+                if len(begun) == threads + ahead:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            for future in begun:
+                future.cancel()
+
+
+def alongside(items: Iterable[T], deed: Callable[[T], object]) -> Generator[T, None, None]:
+    """The items, each handed on while a thread does the deed with it: in order, one at a time, the last before we end."""
+    with ThreadPoolExecutor(1, "alongside") as pool:
+        doing: Future[object] | None = None
+        for item in items:
+            if doing:
+                doing.result()
+            doing = pool.submit(deed, item)
+            yield item
+        if doing:
+            doing.result()

@@ -1,0 +1,108 @@
+"""The host is looked at as a whole, and what it lacks is told with the reason and the remedy."""
+
+import http.server
+import threading
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+
+from tasks import host
+from tasks.kit.fault import HostFault
+from tasks.spec.tool import Tool
+
+SH = Tool("sh", "to run scripts", "dash", "bash")
+
+
+def order(tmp_path: Path, *tools: Tool, mirrors: tuple[str, ...] = (), space: int = 1) -> host.Order:
+    return host.Order(build=str(tmp_path / "build"), space=space, mirrors=mirrors, tools=tools)
+
+
+def test_a_host_that_has_everything_passes(tmp_path, capsys):
+    """With a line for each thing."""
+    host.body(order(tmp_path, SH))
+    said = capsys.readouterr().out
+    assert "ok      sh " in said
+    assert "namespaces can be made" in said
+    assert "MISSING" not in said
+
+
+def test_all_that_is_missing_is_told_with_its_reason(tmp_path, capsys):
+    """Green lines and red ones, and what to type."""
+    lacking = (Tool("no-such-a", "to do a", "a", "a"), Tool("no-such-b", "to do b", "b", "b"))
+    with pytest.raises(HostFault, match=r"lacks 3 thing\(s\)") as caught:
+        host.body(order(tmp_path, SH, *lacking, space=1 << 60))
+    assert caught.value.evidence[:2] == ("no-such-a: needed to do a", "no-such-b: needed to do b")
+    assert "GiB free at" in caught.value.evidence[2]
+    assert "make room, or write another `build`" in caught.value.evidence[2]
+    assert caught.value.hint == "doit host --install"
+    assert "MISSING no-such-a" in capsys.readouterr().out
+
+
+@pytest.fixture
+def clock():
+    """A mirror whose clock runs `ahead` of ours."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        ahead = timedelta()
+
+        def do_HEAD(self):
+            self.send_response_only(404)
+            self.send_header("Date", format_datetime(datetime.now(UTC) + self.ahead, usegmt=True))
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
+        yield Handler, f"http://127.0.0.1:{server.server_port}/debian"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("minutes", "fine"), [(0, True), (4, True), (20, False), (-20, False)])
+def test_a_clock_that_is_off_is_noticed(tmp_path, clock, minutes, fine, capsys):
+    """AWS refuses requests that are 5 minutes off with "Request has expired", long after the build."""
+    handler, mirror = clock
+    handler.ahead = timedelta(minutes=minutes)
+    if fine:
+        host.body(order(tmp_path, SH, mirrors=(mirror,)))
+    else:
+        with pytest.raises(HostFault) as caught:
+            host.body(order(tmp_path, SH, mirrors=(mirror,)))
+        assert caught.value.evidence[0].startswith(f"clock: {-minutes * 60:+d} s off: run an NTP client")
+    assert "clock" in capsys.readouterr().out
+
+
+def test_a_mirror_that_does_not_answer_is_told_of(tmp_path):
+    """Before an hour of building on hope."""
+    with pytest.raises(HostFault) as caught:
+        host.body(order(tmp_path, SH, mirrors=("http://127.0.0.1:9/debian",)))
+    assert caught.value.evidence == ("mirror: none of these answered: http://127.0.0.1:9/debian",)
+
+
+def test_missing_packages_are_installed_by_the_hosts_own_manager(tmp_path, monkeypatch):
+    """apt's names on a host with apt, dnf's on one with dnf; each package once."""
+    ran: list[tuple[str, ...]] = []
+    monkeypatch.setattr(host, "run", lambda command, seen: ran.append(command.argv))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    tools = [Tool("no-such-a", "", "a-deb", "a-rpm"), Tool("no-such-b", "", "a-deb", "b-rpm")]
+    for manager in host.MANAGERS:
+        host._install(manager, tools)
+    assert ran[0] == ("apt-get", "update", "-q")
+    assert ran[1][-1:] == ("a-deb",)
+    assert ran[2][:3] == ("dnf", "install", "-y")
+    assert ran[2][-2:] == ("a-rpm", "b-rpm")
+
+
+def test_without_root_and_sudo_the_command_is_told(tmp_path, monkeypatch):
+    """Whoever has root can paste it."""
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr(host, "tool", lambda name: None)
+    with pytest.raises(HostFault, match="installing needs root") as caught:
+        host._install(host.MANAGERS[0], [Tool("no-such-a", "", "a-deb", "a-rpm")])
+    assert caught.value.evidence[0].startswith("as root: apt-get install")
+    assert caught.value.evidence[0].endswith(" a-deb")
