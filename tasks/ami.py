@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tasks.cloud import ec2, tags
 from tasks.cloud.clients import Cloud, connect
 from tasks.kit import files
 from tasks.kit.fault import CloudFault, ImageFault
 from tasks.kit.report import Report
-from tasks.spec import record
+from tasks.spec import names, record
 from tasks.spec.cloud import AMI_NAME, AmiName, CloudSpec, filled
 from tasks.spec.model import Image
 from tasks.spec.part import Part
@@ -58,22 +58,6 @@ class Order(Part):
     def of(cls, image: Image, cloud: CloudSpec) -> Self:
         told = image.ami.model_dump(exclude={"backing"})
         return cls(image=image.name, cloud=cloud, architecture=image.architecture, **told)
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.virtualization == "paravirtual" and self.ena:
-            raise ValueError(
-                "ena: paravirtual images have no ENA; write `ena: false`, or `virtualization: hvm`"
-            )
-        if self.virtualization == "hvm" and (self.kernel_id or self.ramdisk_id):
-            raise ValueError("kernel_id, ramdisk_id: hvm images bring their own; delete the key")
-        if taken := [
-            key for key in self.tags if key.startswith((tags.OURS, "aws:")) or key == tags.NAME
-        ]:
-            raise ValueError(
-                f"tags: {', '.join(taken)}: these are not yours to set; delete or rename them"
-            )
-        return self
 
 
 @dataclass(frozen=True)
@@ -192,10 +176,10 @@ def wished(order: Order, stored: record.UploadReceipt, image: record.ImgStamp) -
         )
     labels = {
         **order.tags,
-        tags.NAME: name,
-        tags.IMAGE: order.image,
-        tags.DIGEST: digest,
-        tags.SHA256: stored.sha256,
+        names.NAME_TAG: name,
+        names.IMAGE_TAG: order.image,
+        names.DIGEST_TAG: digest,
+        names.SHA256_TAG: stored.sha256,
     }
     return Wish(name, digest, requested(order, name, stored.location, labels))
 
@@ -261,7 +245,7 @@ def standing(client: "EC2Client", wish: Wish) -> str | None:
         return mine[0]["ImageId"]
     if others := ec2.with_name(client, wish.name):
         other = others[0]
-        holder = tags.mapped(other.get("Tags", ())).get(tags.IMAGE, "an image that is not ours")
+        holder = tags.mapped(other.get("Tags", ())).get(names.IMAGE_TAG, "an image that is not ours")
         raise CloudFault(
             f"the name {wish.name} is taken by {other['ImageId']}, which is of other content ({holder})",
             where=ec2.where(client),

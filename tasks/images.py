@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tasks.cloud import ec2, local, tags
 from tasks.cloud.clients import connect
+from tasks.spec import names
 from tasks.spec.cloud import CloudSpec
 from tasks.spec.part import Part
 
@@ -51,12 +52,12 @@ def held(order: Order, home: Path) -> list[dict[str, str]]:
 def row(image: "ImageTypeDef") -> dict[str, str]:
     labels = tags.mapped(image.get("Tags", ()))
     values = (
-        labels.get(tags.IMAGE, ""),
+        labels.get(names.IMAGE_TAG, ""),
         image["ImageId"],
         image.get("Name", ""),
         image.get("State", ""),
         image.get("CreationDate", ""),
-        labels.get(tags.SHA256, ""),
+        labels.get(names.SHA256_TAG, ""),
     )
     return dict(zip(COLUMNS, values, strict=True))
 

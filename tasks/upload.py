@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.cloud import s3, tags
+from tasks.cloud import s3
 from tasks.cloud.clients import WORKERS, Cloud, connect
 from tasks.kit.fault import CloudFault, ImageFault
 from tasks.kit.report import Report
-from tasks.spec import record
+from tasks.spec import names, record
 from tasks.spec.cloud import CloudSpec
 from tasks.spec.part import Part
 
@@ -49,7 +49,7 @@ def body(
     report.said(f"connecting to {order.cloud.name}")
     cloud = connect(order.cloud, home)
     bucket = bucket_of(order, cloud)
-    s3.prepare(bucket, {tags.NAME: bucket.name}, named_by_us=order.cloud.bucket is None)
+    s3.prepare(bucket, {names.NAME_TAG: bucket.name}, named_by_us=order.cloud.bucket is None)
     s3.abort_stale(bucket, f"{folder(order)}/", now=record.now())
     prefix = f"{folder(order)}/{stamp.digest[:16]}/"
     parts = [Load(manifest.parent / part.name, part, prefix + part.name) for part in stamp.parts]

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests import projects
+from tests.clouds import cloud, credentials, fresh, home
 from tests.projects import Project
+
+__all__ = ["cloud", "credentials", "fresh", "home"]  # the fixtures of all who talk to a cloud
 
 
 @pytest.fixture(scope="session")

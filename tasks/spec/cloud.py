@@ -81,7 +81,9 @@ def _endpoint(url: str) -> str:
             "no secret belongs here; write https://HOST and put credentials where AWS_PROFILE finds them"
         )
     if plain_http_leaves_here(url):
-        raise ValueError(f"{url!r} would send the image in the clear; write https://{parts.netloc}")
+        raise ValueError(
+            f"{parts.scheme}://{parts.netloc} would send the image in the clear; write https://{parts.netloc}"
+        )
     return url
 
 

@@ -87,7 +87,18 @@ def _cloud(config: Path, name: str, wrong: list[str]) -> CloudSpec | None:
         known = ", ".join(sorted(entry.stem for entry in path.parent.glob("*.yaml")))
         wrong.append(f"{config / 'site.yaml'}: cloud: there is no {path}; known: {known}")
         return None
-    return _file(path, CloudSpec, {"name": name}, wrong)
+    cloud = _file(path, CloudSpec, {"name": name}, wrong)
+    if cloud and cloud.kind == "aws":
+        # An S3-backed bundle is made before anybody asks AWS, and names its owner and its reader.
+        told = {"account": cloud.account, "ec2_certificate": cloud.ec2_certificate}
+        wrong += [
+            f"{path}: {key}: is missing; S3-backed images need it"
+            for key, value in told.items()
+            if not value
+        ]
+        if cloud.ec2_certificate and not Path(cloud.ec2_certificate).is_file():
+            wrong.append(f"{path}: ec2_certificate: there is no {cloud.ec2_certificate}")
+    return cloud
 
 
 def _unknown(site: Site, names: list[str], path: Path) -> Iterator[str]:
@@ -168,11 +179,9 @@ def _told(item: Any, model: type[BaseModel]) -> str:
     if kind == "literal_error":
         return f"{where}: {given!r} is not one of {item['ctx']['expected'].replace(' or ', ', ')}"
     message = item["msg"].removeprefix("Value error, ")
-    said = (
-        message
-        if not isinstance(given, str | int) or repr(given) in message
-        else f"{given!r}: {message}"
-    )
+    secret = model.model_config.get("hide_input_in_errors")
+    quoted = isinstance(given, str | int) and repr(given) not in message and not secret
+    said = f"{given!r}: {message}" if quoted else message
     return f"{where}: {said}" if where else said
 
 

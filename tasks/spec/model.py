@@ -5,8 +5,17 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
+from tasks.spec.cloud import AmiName
+from tasks.spec.names import NAME_TAG, OURS
 from tasks.spec.part import Part
 from tasks.spec.units import UNITS, size
 
@@ -43,10 +52,17 @@ def _public_key(text: str) -> str:
     return text
 
 
-Size = Annotated[int, BeforeValidator(size)]
+# For editors they are what a person writes; for us, numbers.
+Size = Annotated[
+    int,
+    BeforeValidator(size),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+ ?(B|KiB|MiB|GiB|TiB)$"}),
+]
 Inside = Annotated[str, AfterValidator(_inside)]
 Name = Annotated[str, AfterValidator(_named)]
-Mode = Annotated[int, BeforeValidator(_octal)]
+Mode = Annotated[
+    int, BeforeValidator(_octal), WithJsonSchema({"type": "string", "pattern": r"^0?[0-7]{3,4}$"})
+]
 PublicKey = Annotated[str, AfterValidator(_public_key)]
 
 
@@ -127,7 +143,7 @@ class Bundle(Part):
 
 
 class Ami(Part):
-    name: str = "{image}-{date}-{digest}"
+    name: AmiName = "{image}-{date}-{digest}"
     description: str = Field("", max_length=255)
     backing: Literal["s3"] = "s3"
     virtualization: Literal["paravirtual", "hvm"] = "paravirtual"
@@ -150,6 +166,11 @@ class Ami(Part):
         if self.virtualization == "hvm" and (self.kernel_id or self.ramdisk_id):
             raise ValueError(
                 "kernel_id, ramdisk_id: hvm instances boot what is on the disk; delete the key"
+            )
+        taken = [key for key in self.tags if key.startswith((OURS, "aws:")) or key == NAME_TAG]
+        if taken:
+            raise ValueError(
+                f"tags: {', '.join(taken)}: these are not yours to set; rename or delete them"
             )
         return self
 

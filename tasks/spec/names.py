@@ -1,4 +1,4 @@
-"""Every path of ours, given once. Nobody else writes "rootfs.tar"."""
+"""Every path of ours, and every name of ours in AWS, given once. Nobody else writes "rootfs.tar"."""
 
 import uuid
 from dataclasses import dataclass
@@ -7,6 +7,14 @@ from pathlib import Path
 from tasks.spec.cloud import CloudSpec
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "doit-ami")  # ids derive from names, so that two builds agree
+
+# The tags by which our things in a cloud are found again, without any state kept here.
+OURS = "doit-ami:"  # what begins so is no user's tag
+IMAGE_TAG = f"{OURS}image"  # the image's name in the configuration
+DIGEST_TAG = f"{OURS}digest"  # of everything that makes an AMI itself
+SHA256_TAG = f"{OURS}sha256"  # of the disk image
+BUCKET_TAG = f"{OURS}bucket"  # on buckets we made: their settings are ours to mend
+NAME_TAG = "Name"  # what AWS's console shows
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,40 @@ CASES = [
         "[debain-12]",
         "there is no config/images/debain-12.yaml; did you mean debian-12?",
     ),
+    (
+        IMAGE,
+        '"{image}-{date}',
+        '"{user}-{date}',
+        "there is no {user}; write {image} and {date} and {digest}",
+    ),
+    (IMAGE, '"{image}-{date}', '"a_b#{date}', "is no name for an AMI"),
+    (
+        IMAGE,
+        "virtualization: paravirtual",
+        "virtualization: hvm\n  kernel_id: aki-1",
+        "hvm instances boot what is on",
+    ),
+    (IMAGE, "virtualization: paravirtual", "tags: {'doit-ami:x': y}", "these are not yours to set"),
+    (IMAGE, "virtualization: paravirtual", "tags: {Name: y}", "tags: Name: these are not yours"),
+    (
+        IMAGE,
+        "architecture: x86_64",
+        "architecture: sparc",
+        "architecture: 'sparc' is not one of 'i386', 'x86_64'",
+    ),
+    (
+        "clouds/local.yaml",
+        "kind: local",
+        "kind: aws\nendpoint_url: http://s3.example",
+        "would send the image in the clear",
+    ),
+    (
+        "clouds/local.yaml",
+        "kind: local",
+        "kind: local\nprofile: me",
+        "profile: the local cloud has its own",
+    ),
+    ("clouds/local.yaml", "kind: local", "kind: local\nbucket: Bad_Name", "is no name for a bucket"),
     ("site.yaml", "cloud: local ", "cloud: lokal ", "known: aws, local"),
     (
         "site.yaml",
@@ -159,3 +193,20 @@ def test_what_is_right_is_loaded_whole(config):
     assert project.images[0].disk.size == 2 << 30
     assert project.cloud.kind == "local"
     assert project.epoch == 1767225600
+
+
+def test_a_secret_that_was_pasted_in_is_not_repeated(config):
+    """Neither to the terminal nor to the log of whoever runs us."""
+    cloud = config / "clouds/local.yaml"
+    cloud.write_text("kind: aws\nendpoint_url: https://me:hunter2@s3.example\naccount: hunter3\n")
+    assert "hunter" not in " ".join(wrong(config))
+
+
+def test_a_bundle_for_aws_needs_its_owner_and_its_reader(config):
+    """Before anything is built: both stand in the manifest."""
+    site = config / "site.yaml"
+    site.write_text(site.read_text().replace("cloud: local ", "cloud: aws "))
+    assert wrong(config) == [
+        "clouds/aws.yaml: account: is missing; S3-backed images need it",
+        "clouds/aws.yaml: ec2_certificate: is missing; S3-backed images need it",
+    ]
