@@ -114,11 +114,12 @@ def yaml_of(project: Project):
     return yaml.safe_load((project.path / f"config/images/{IMAGE}.yaml").read_text())
 
 
-def test_two_at_once_work(project):
+def test_two_at_once_work(built, project):
     """With -n 2, scan, boot and bundle go side by side; the result is the same."""
     receipt = AmiReceipt.read(project.build / IMAGE / "local/ami.json")
     said = project.doit("-n", "2", "--always")
     assert sorted(set(stages(said, "DONE"))) == sorted(CHAIN)
+    assert sorted(tree_of(built) ^ tree_of(project)) == []
     again = AmiReceipt.read(project.build / IMAGE / "local/ami.json")
     assert (again.sha256, again.digest) == (receipt.sha256, receipt.digest)
     assert leftovers(project) == []
@@ -126,12 +127,18 @@ def test_two_at_once_work(project):
 
 def test_a_second_run_is_told_who_is_at_it_and_ends(project):
     """And harms nothing: the first goes on to its end."""
-    first = project.start("img", "--always", "--single")
+    first = project.start("--always", "--single", "img")
     wait_for(lambda: (project.build / ".lock").read_text().count(f'"pid": {first.pid}'))
     said = project.doit(status=2)
     assert f"another run is at work: process {first.pid}, since 20" in said
     out, _ = first.communicate(timeout=200)
     assert first.returncode == 0, out
+
+
+def tree_of(project: Project) -> set[str]:
+    """Every entry of the root file system, as tar lists it: what to look at when two digests differ."""
+    tar = ["tar", "--list", "--verbose", "--numeric-owner", "--file", str(project.build / IMAGE / "rootfs.tar")]
+    return set(subprocess.run(tar, capture_output=True, text=True, check=True).stdout.splitlines())
 
 
 def wait_for(happened, seconds: float = 30) -> None:
@@ -223,6 +230,7 @@ def test_killed_twenty_times_and_run_to_the_end(built, tmp_path):
         "the kills came too late to tell anything"
     )
     project.doit()
+    assert sorted(tree_of(built) ^ tree_of(project)) == []
     (ami,) = amis(project)
     whole = AmiReceipt.read(built.build / IMAGE / "local/ami.json")
     receipt = AmiReceipt.read(project.build / IMAGE / "local/ami.json")
@@ -259,6 +267,8 @@ def test_root_and_an_ordinary_user_make_the_same_image(built, space):
     project.configure("site.yaml", keys="keys")
     project.own()
     project.doit(f"img:{IMAGE}")
+    trees = [tree_of(each) for each in (built, project)]
+    assert sorted(trees[0] ^ trees[1]) == []
     one, other = (ImgStamp.read(each.build / IMAGE / f"{IMAGE}.img.stamp") for each in (built, project))
     assert one.file.sha256 == other.file.sha256
     assert leftovers(project) == []

@@ -90,6 +90,7 @@ def _mmdebstrap(wanted: "Wanted", tar: Path, hooks: Mapping[str, Path], temporar
         (
             "mmdebstrap",
             *("--mode=root", "--variant=minbase", "--format=tar"),
+            "--skip=cleanup/apt",  # the customize hook does it, in a way that does not depend on who may enter our folder
             "--skip=output/dev",  # nodes come by `devices:`, and a user could not make them anyway
             f"--architectures={ARCHITECTURES[wanted.architecture]}",
             f"--include={','.join(wanted.packages)}",
