@@ -102,7 +102,7 @@ def body(
         cloud_id=cloud.id,
         at=record.now(),
     )
-    keep(proof, receipt)
+    proof.keep(receipt)
     files.write(ami_id, f"{proof.id}\n")
 
 
@@ -267,13 +267,3 @@ def emerging(client: "EC2Client", wish: Wish, pause: Callable[[float], None]) ->
         where=ec2.where(client),
         hint="run doit again: it looks first",
     )
-
-
-def keep(proof: record.AmiReceipt, receipt: Path) -> None:
-    """The same deed keeps the time of the first: what follows has no reason to run again."""
-    try:
-        before = record.AmiReceipt.read(receipt)
-    except ImageFault:
-        before = proof
-    same = before.model_copy(update={"at": proof.at}) == proof
-    (before if same else proof).write(receipt)

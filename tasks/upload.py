@@ -68,7 +68,7 @@ def body(
         cloud_id=cloud.id,
         at=record.now(),
     )
-    keep(proof, receipt)
+    proof.keep(receipt)
 
 
 def folder(order: Order) -> str:
@@ -140,14 +140,3 @@ def verified(loads: list[Load], bucket: s3.Bucket, prefix: str) -> tuple[record.
             hint="see whether something else (a lifecycle rule, another run) deletes there, then run doit again",
         )
     return tuple(held[load.key] for load in loads)
-
-
-def keep(proof: record.UploadReceipt, receipt: Path) -> None:
-    """The same deed keeps the time of the first: what follows has no reason to run again."""
-    try:
-        before = record.UploadReceipt.read(receipt)
-    except ImageFault:
-        before = proof
-    proof.model_copy(
-        update={"at": before.at if before.model_copy(update={"at": proof.at}) == proof else proof.at}
-    ).write(receipt)

@@ -45,6 +45,25 @@ class Record(Part):
         return record
 
 
+class Receipt(Record):
+    """Proof of a deed in a cloud: enough to find the thing again, and to see that it is ours."""
+
+    account: str
+    region: str
+    sha256: str  # of the image that it stands for
+    cloud_id: str  # the local cloud that holds it; nothing on AWS
+    at: datetime
+
+    def keep(self, path: Path) -> None:
+        """Write it; the same deed keeps the time of the first, so that nothing that follows has a reason to run again."""
+        try:
+            before = self.read(path)
+        except ImageFault:
+            before = self
+        same = before.model_copy(update={"at": self.at}) == self
+        (before if same else self).write(path)
+
+
 class FileStamp(Part):
     """A large file, known by its digest and recognised by size and time, so that nobody hashes it again."""
 
@@ -153,30 +172,20 @@ class Stored(Part):
     size: int
 
 
-class UploadReceipt(Record):
-    """Proof that a bundle lies in a bucket, whole."""
+class UploadReceipt(Receipt):
+    """A bundle lies in a bucket, whole."""
 
-    account: str
-    region: str
-    sha256: str  # of the image inside
     digest: str  # of the bundle
     bucket: str
     location: str  # bucket/key of the manifest, as RegisterImage wants it
     objects: tuple[Stored, ...]
-    cloud_id: str  # of the local cloud that holds it, which forgets all when it ends; "" for AWS
-    at: datetime
 
 
-class AmiReceipt(Record):
-    """Proof that an image is registered."""
+class AmiReceipt(Receipt):
+    """An image is registered."""
 
-    account: str
-    region: str
     id: str
     name: str
-    sha256: str  # of the image
     digest: str  # of image, bundle and registration together: what makes this AMI itself
     location: str
     boot: BootReport
-    cloud_id: str  # as above
-    at: datetime
