@@ -29,7 +29,7 @@ from tasks.kit.parallel import alongside, in_order
 from tasks.kit.report import Report, amount
 from tasks.plan import envelope, gnutar, gzipped
 from tasks.plan.manifest import LARGEST, PART, Manifest, Piece, document, part_names, signed
-from tasks.spec.model import Image
+from tasks.spec.model import Image, Prefix, Word
 from tasks.spec.part import Part
 from tasks.spec.record import BundleStamp, ImgStamp, PartFile
 
@@ -38,41 +38,31 @@ if TYPE_CHECKING:
 
 RECIPE = 1  # raise when the same order ought to give a different bundle
 
-BLOCK = (
-    files.CHUNK
-)  # what one thread compresses at a time; a larger one gains under 1 % of size and costs memory
+BLOCK = files.CHUNK  # compressed by one thread at a time: larger ones gain under 1 % and cost memory
 MOST_THREADS = 16  # more than one writer keeps up with at ISA-L's speed; each holds two blocks
-AHEAD = 2  # blocks that lie ready for the writer beyond one per thread: enough that nobody waits, few enough for memory
+AHEAD = 4  # blocks ready for the writer beyond one per thread: nobody waits, and memory stays small
+BEHIND = 4  # blocks that the digest of the tar stream may be late
 FULL = {errno.ENOSPC, errno.EDQUOT}
-OURS = re.compile(
-    r"\.?.+(\.part\.[0-9]+|\.manifest\.xml)(\.scratch)?"
-)  # names of a bundle's files, grown or growing
 
-Word = Annotated[str, Field(pattern=r"^[!-~]+$")]  # printable ASCII without spaces
+# Names of a bundle's files, grown or growing.
+OURS = re.compile(r"\.?.+(\.part\.[0-9]+|\.manifest\.xml)(\.scratch)?")
+Mapping = tuple[Word, Word]  # virtual name, device
 
 
 class Order(Part):
     """The options of ec2-bundle-image that say what is in a bundle. Where things lie (-i -d -c -k --ec2cert) come as paths."""
 
-    image: Annotated[str, Field(description="the image's name in the configuration")]
+    image: str
     architecture: Annotated[Literal["i386", "x86_64", "arm64"], Field(description="-r")]
     account: Annotated[str, Field(pattern=r"^[0-9]{12}$", description="-u: 12 digits, no hyphens")]
-    block_devices: Annotated[
-        tuple[tuple[Word, Word], ...], Field(description="-B: virtual name and device")
-    ]
+    block_devices: Annotated[tuple[Mapping, ...], Field(description="-B")]
     kernel_id: Annotated[Word | None, Field(description="--kernel")]
     ramdisk_id: Annotated[Word | None, Field(description="--ramdisk")]
     product_codes: Annotated[tuple[Word, ...], Field(description="--productcodes")]
     ancestors: Annotated[tuple[Word, ...], Field(description="AMIs that this image descends from")]
-    prefix: Annotated[
-        str | None,
-        Field(
-            pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}$",
-            description="-p: what file names begin with; the image file's own name",
-        ),
-    ]
+    prefix: Annotated[Prefix | None, Field(description="-p; without it, the image file's own name")]
     compression: Annotated[
-        gzipped.Compression, Field(description="fast, or small: 8 % less to store for 4 times the time")
+        gzipped.Compression, Field(description="small: 8 % less for 4 times the time")
     ]
 
     @field_validator("block_devices")
@@ -144,7 +134,15 @@ def _stamp(
     sha1 = hashlib.sha1(text, usedforsecurity=False).hexdigest()
     return BundleStamp(
         sha256=sha256,
-        digest=files.digest({"image": sha256, "order": order.model_dump(mode="json"), **keys.prints}),
+        # With the bytes themselves: another compressor must not overwrite what a registered image is made of.
+        digest=files.digest(
+            {
+                "image": sha256,
+                "order": order.model_dump(mode="json"),
+                "parts": [part.sha256 for part in parts],
+                **keys.prints,
+            }
+        ),
         manifest=PartFile(name=manifest.name, size=len(text), sha1=sha1, sha256=files.sha256(manifest)),
         parts=parts,
     )
@@ -152,14 +150,12 @@ def _stamp(
 
 def _bundleable(image: Path, size: int) -> None:
     if size == 0:
-        raise ImageFault(
-            f"{image.name} is empty", where=str(image), hint="delete it and its stamp and run doit again"
-        )
+        raise ImageFault(f"{image.name} is empty", where=str(image), hint="delete it and run doit again")
     if size > LARGEST:
         raise ImageFault(
             f"{image.name} has {amount(size)}, {amount(size - LARGEST)} more than EC2 takes as a bundle",
             where=str(image),
-            hint=f"disk.size: {amount(LARGEST)} or less, or ami.backing: ebs",
+            hint=f"disk.size: {LARGEST >> 30} GiB, or less",
         )
 
 
@@ -215,9 +211,7 @@ def _pack(
         member = _member(handle, prefix)
         secret = envelope.secret(keys.private, _salt(order, sha256, member))
         threads = min(len(os.sched_getaffinity(0)), MOST_THREADS)
-        buffers = Buffers(
-            threads + AHEAD + 1, BLOCK
-        )  # one more: while all are begun, the last one taken is hashed
+        buffers = Buffers(threads + AHEAD + BEHIND, BLOCK)
 
         def hashing(block: gzipped.Block) -> None:
             sha1.update(block.plain)
@@ -225,7 +219,7 @@ def _pack(
 
         jobs = _jobs(handle, member, order.compression, buffers)
         blocks = stack.enter_context(closing(in_order(jobs, threads=threads, ahead=AHEAD)))
-        hashed = stack.enter_context(closing(alongside(blocks, hashing)))
+        hashed = stack.enter_context(closing(alongside(blocks, hashing, behind=BEHIND)))
         zipped = gzipped.member(_told(hashed, report, member.stored), order.compression)
         parts = _parts(envelope.encrypted(zipped, secret), directory, prefix)
     return _manifest(order, prefix, member, sha1.hexdigest(), parts, secret, keys), parts
@@ -289,12 +283,7 @@ def _jobs(
 def _squeezed(
     buffers: Buffers, handle: int, extents: tuple[gnutar.Extent, ...], compression: gzipped.Compression
 ) -> gzipped.Block:
-    try:
-        return gzipped.block(buffers.filled(handle, extents), compression)
-    except EOFError:
-        raise ImageFault(
-            "the image became shorter while it was read", hint="run doit again when nobody writes to it"
-        ) from None
+    return gzipped.block(buffers.filled(handle, extents), compression)
 
 
 def _told(blocks: Iterable[gzipped.Block], report: Report, total: int) -> Iterator[gzipped.Block]:
@@ -308,10 +297,8 @@ def _told(blocks: Iterable[gzipped.Block], report: Report, total: int) -> Iterat
 def _parts(stream: Iterable[memoryview], directory: Path, prefix: str) -> tuple[PartFile, ...]:
     """They get their names when they are all there: how many digits a name has depends on how many they are."""
     pieces = cut(stream, PART, lambda index: files.scratch_of(directory / f"{prefix}.part.{index}"))
-    names = part_names(prefix, len(pieces))
-    for piece, name in zip(pieces, names, strict=True):
+    parts = []
+    for piece, name in zip(pieces, part_names(prefix, len(pieces)), strict=True):
         piece.path.replace(directory / name)
-    return tuple(
-        PartFile(name=name, size=piece.size, sha1=piece.sha1, sha256=piece.sha256)
-        for piece, name in zip(pieces, names, strict=True)
-    )
+        parts.append(PartFile(name=name, size=piece.size, sha1=piece.sha1, sha256=piece.sha256))
+    return tuple(parts)

@@ -8,8 +8,6 @@ Needs: nothing; root or sudo to install
 import os
 import shutil
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -152,6 +150,9 @@ def _space(build: Path, need: int) -> Result:
 
 def _clock(mirrors: Iterable[str]) -> Iterator[Result]:
     """Against the first mirror that tells the time: a clock that is off is refused by AWS, and by apt."""
+    import urllib.error
+    import urllib.request
+
     for mirror in mirrors:
         if not mirror.startswith("http"):
             continue

@@ -137,7 +137,14 @@ def test_a_second_run_is_told_who_is_at_it_and_ends(project):
 
 def tree_of(project: Project) -> set[str]:
     """Every entry of the root file system, as tar lists it: what to look at when two digests differ."""
-    tar = ["tar", "--list", "--verbose", "--numeric-owner", "--file", str(project.build / IMAGE / "rootfs.tar")]
+    tar = [
+        "tar",
+        "--list",
+        "--verbose",
+        "--numeric-owner",
+        "--file",
+        str(project.build / IMAGE / "rootfs.tar"),
+    ]
     return set(subprocess.run(tar, capture_output=True, text=True, check=True).stdout.splitlines())
 
 

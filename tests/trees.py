@@ -52,7 +52,7 @@ def plant(root: Path, files: dict[str, bytes | str]) -> Path:
 
 def varied(root: Path) -> Path:
     """A tree with one of everything."""
-    noise = random.Random(1)  # noqa: S311 - the same every time
+    noise = random.Random(1)
     plant(
         root,
         {

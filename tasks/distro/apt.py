@@ -1,7 +1,6 @@
 """Debian: mmdebstrap inside the sandbox, from any mirror that apt can read."""
 
 import re
-import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,6 +128,8 @@ def _explained(fault: ToolFault, said: Iterable[str]) -> Fault:
 
 
 def installed(tar: Path) -> tuple[Package, ...]:
+    import tarfile
+
     with tarfile.open(tar) as archive:
         status = archive.extractfile("./var/lib/dpkg/status")
         text = status.read().decode() if status else ""

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterable, Iterator
 from queue import SimpleQueue
 
+from tasks.kit.fault import ImageFault
+
 Extent = tuple[int, int]  # offset, length
 
 
@@ -33,12 +35,15 @@ class Buffers:
             self.free.put(bytearray(size))
 
     def filled(self, handle: int, extents: Iterable[Extent]) -> memoryview:
-        """What an open file has there, in a buffer that is the caller's until it goes `back`. Raises EOFError if it is shorter."""
+        """What an open file has there, in a buffer that is the caller's until it goes `back`. Raises ImageFault if it is shorter."""
         whole = memoryview(self.free.get_nowait())
         at = 0
         for start, length in extents:
             if os.preadv(handle, [whole[at : at + length]], start) != length:
-                raise EOFError
+                raise ImageFault(
+                    "a file became shorter while it was read",
+                    hint="see who writes to it, and run doit again",
+                )
             at += length
         return whole[:at]
 

@@ -27,14 +27,16 @@ def in_order(jobs: Iterable[Callable[[], T]], *, threads: int, ahead: int) -> Ge
                 future.cancel()
 
 
-def alongside(items: Iterable[T], deed: Callable[[T], object]) -> Generator[T, None, None]:
-    """The items, each handed on while a thread does the deed with it: in order, one at a time, the last before we end."""
+def alongside(
+    items: Iterable[T], deed: Callable[[T], object], *, behind: int
+) -> Generator[T, None, None]:
+    """The items, handed on while a thread does the deed with each, in order, at most `behind` of them late; all before we end."""
+    late: deque[Future[object]] = deque()
     with ThreadPoolExecutor(1, "alongside") as pool:
-        doing: Future[object] | None = None
         for item in items:
-            if doing:
-                doing.result()
-            doing = pool.submit(deed, item)
+            if len(late) == behind:
+                late.popleft().result()
+            late.append(pool.submit(deed, item))
             yield item
-        if doing:
-            doing.result()
+        while late:
+            late.popleft().result()

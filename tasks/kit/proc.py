@@ -69,6 +69,7 @@ def spawn(command: Command, *, stdin: int, stdout: int, stderr: int) -> Process:
         stdout=stdout,
         stderr=stderr,
         env=environment(command.env),
+        umask=0o022,  # or a folder of an image would be as private as its builder's own
     )
 
 

@@ -1,13 +1,15 @@
 """What is laid over the root file system: rendered templates, the configuration's files, the key. Values in, a tar out."""
 
 import io
-import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.kit.fault import ConfigFault
+
+if TYPE_CHECKING:
+    import tarfile
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ def _line_of(error: BaseException) -> int | None:
 
 def overlay(entries: Iterable[Entry], *, epoch: int) -> bytes:
     """A tar of the entries, sorted, numeric owners, every time the epoch. The later of two entries for a path wins."""
+    import tarfile
+
     chosen = {entry.path: entry for entry in entries}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
@@ -71,7 +75,9 @@ def overlay(entries: Iterable[Entry], *, epoch: int) -> bytes:
     return buffer.getvalue()
 
 
-def _member(entry: Entry, epoch: int) -> tarfile.TarInfo:
+def _member(entry: Entry, epoch: int) -> "tarfile.TarInfo":
+    import tarfile
+
     member = tarfile.TarInfo(str(PurePosixPath(entry.path).relative_to("/")))
     member.type = tarfile.DIRTYPE if entry.data is None else tarfile.REGTYPE
     member.size = len(entry.data or b"")

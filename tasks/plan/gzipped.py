@@ -9,9 +9,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from isal import isal_zlib
-from zlib_ng import zlib_ng
-
 Compression = Literal["fast", "small"]
 
 RAW = -15  # bits of the window; below zero: a deflate stream without header and checksum
@@ -36,6 +33,9 @@ class Block:
 
 def block(plain: bytes | memoryview, compression: Compression, *, last: bool = False) -> Block:
     """Lets go of the GIL for nearly all of its time."""
+    from isal import isal_zlib
+    from zlib_ng import zlib_ng
+
     if compression == "fast":
         fast = isal_zlib.compressobj(ISAL_LEVEL, isal_zlib.DEFLATED, RAW)
         mode = isal_zlib.Z_FINISH if last else isal_zlib.Z_SYNC_FLUSH
@@ -49,6 +49,8 @@ def block(plain: bytes | memoryview, compression: Compression, *, last: bool = F
 
 def member(blocks: Iterable[Block], compression: Compression) -> Iterator[bytes]:
     """Header, blocks in order, checksum and length. The last block must have been made as such."""
+    from isal import isal_zlib
+
     yield MAGIC + struct.pack("<BBIBB", DEFLATE, 0, 0, XFL[compression], UNIX)
     crc = length = 0
     for each in blocks:

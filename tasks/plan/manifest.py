@@ -8,17 +8,17 @@ order of parts; but nothing that could make the text say one thing and its signe
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from xml.etree import ElementTree as ET
+from typing import TYPE_CHECKING
 
 from tasks.kit.fault import ImageFault
 from tasks.plan.envelope import Sealed
 
+if TYPE_CHECKING:
+    from xml.etree import ElementTree as ET
+
 VERSION = "2007-10-10"
-BUNDLER = (
-    "doit-ami",
-    "1.0",
-    "1",
-)  # name, version and release of this writer; outside the signature, and nobody's business but a reader's
+# Name, version and release of this writer; the signature leaves them out.
+BUNDLER = ("doit-ami", "1.0", "1")
 PART = 10 * 1024 * 1024  # bytes of every part but the last
 LARGEST = 10 * 1024**3  # of an image, for EC2
 LONGEST = 4 << 20  # of a manifest: 1025 parts make 150 KiB
@@ -170,7 +170,9 @@ def parse(text: bytes) -> Manifest:
     )
 
 
-def _tree(text: bytes) -> ET.Element:
+def _tree(text: bytes) -> "ET.Element":
+    from xml.etree import ElementTree as ET
+
     if len(text) > LONGEST:
         raise broken(f"it is longer than {LONGEST >> 20} MiB")
     # No document type, so no entity to expand; nothing that hides text, so no second place for the signature to be found in.
@@ -190,46 +192,46 @@ def _tree(text: bytes) -> ET.Element:
     return root
 
 
-def _only(parent: ET.Element, tag: str) -> ET.Element:
+def _only(parent: "ET.Element", tag: str) -> "ET.Element":
     found = parent.findall(tag)
     if len(found) != 1:
         raise broken(f"<{parent.tag}> has {len(found) or 'no'} <{tag}>; it must have one")
     return found[0]
 
 
-def _said(parent: ET.Element, tag: str) -> str:
+def _said(parent: "ET.Element", tag: str) -> str:
     return (_only(parent, tag).text or "").strip()
 
 
-def _perhaps(parent: ET.Element, tag: str) -> str | None:
+def _perhaps(parent: "ET.Element", tag: str) -> str | None:
     return (_said(parent, tag) or None) if parent.findall(tag) else None
 
 
-def _texts(parent: ET.Element, path: str) -> tuple[str, ...]:
+def _texts(parent: "ET.Element", path: str) -> tuple[str, ...]:
     return tuple((each.text or "").strip() for each in parent.findall(path))
 
 
-def _size(parent: ET.Element, tag: str) -> int:
+def _size(parent: "ET.Element", tag: str) -> int:
     digits = _said(parent, tag)
     if not re.fullmatch(r"[0-9]{1,15}", digits) or not int(digits):
         raise broken(f"<{tag}> is {digits!r}, not a number of bytes")
     return int(digits)
 
 
-def _sha1(element: ET.Element) -> str:
+def _sha1(element: "ET.Element") -> str:
     digits = (element.text or "").strip().lower()
     if element.get("algorithm", SHA1) != SHA1 or not re.fullmatch(r"[0-9a-f]{40}", digits):
         raise broken(f"<{element.tag}> is {digits!r}, not a SHA-1")
     return digits
 
 
-def _sealed(image: ET.Element, reader: str) -> Sealed:
+def _sealed(image: "ET.Element", reader: str) -> Sealed:
     if (algorithm := _only(image, f"{reader}_encrypted_key").get("algorithm", AES)) != AES:
         raise broken(f"its image is encrypted with {algorithm!r}, not {AES}")
     return Sealed(_said(image, f"{reader}_encrypted_key"), _said(image, f"{reader}_encrypted_iv"))
 
 
-def _parts(parent: ET.Element) -> tuple[Piece, ...]:
+def _parts(parent: "ET.Element") -> tuple[Piece, ...]:
     found = {each.get("index"): each for each in parent.findall("part")}
     indices = [str(index) for index in range(len(parent.findall("part")))]
     if not indices or parent.get("count") != str(len(indices)) or set(found) != set(indices):

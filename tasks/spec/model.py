@@ -63,6 +63,8 @@ Name = Annotated[str, AfterValidator(_named)]
 Mode = Annotated[
     int, BeforeValidator(_octal), WithJsonSchema({"type": "string", "pattern": r"^0?[0-7]{3,4}$"})
 ]
+Word = Annotated[str, Field(pattern=r"^[!-~]+$")]  # printable ASCII without spaces
+Prefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}$")]
 PublicKey = Annotated[str, AfterValidator(_public_key)]
 
 
@@ -136,9 +138,11 @@ class Boot(Part):
 class Bundle(Part):
     """The options of the S3-backed format beyond what the image itself says."""
 
-    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
-    product_codes: tuple[str, ...] = ()
-    ancestors: tuple[str, ...] = ()
+    prefix: Prefix | None = Field(
+        None, description="of the files' names; default: the image file's own name"
+    )
+    product_codes: tuple[Word, ...] = ()
+    ancestors: tuple[Word, ...] = Field((), description="AMIs that this image descends from")
     compression: Literal["fast", "small"] = "fast"
 
 
@@ -150,7 +154,7 @@ class Ami(Part):
     kernel_id: Annotated[str, Field(pattern=r"^aki-[0-9a-f]+$")] | None = None
     ramdisk_id: Annotated[str, Field(pattern=r"^ari-[0-9a-f]+$")] | None = None
     root_device_name: str = "/dev/sda1"
-    block_devices: Mapping[str, str] = Field(
+    block_devices: Mapping[Word, Word] = Field(
         default_factory=lambda: {"ami": "sda1", "root": "/dev/sda1"}
     )
     imds: Literal["v2", "optional"] = "v2"

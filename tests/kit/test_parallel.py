@@ -22,7 +22,7 @@ def test_results_come_in_the_order_of_the_jobs():
 
 def test_no_more_jobs_are_begun_than_agreed():
     """One per thread and some ahead: memory is bounded by it."""
-    begun = []
+    begun: list[int] = []
     jobs = (partial(begun.append, index) for index in range(100))
     with closing(in_order(jobs, threads=2, ahead=3)) as results:
         next(results)
@@ -53,7 +53,7 @@ def test_a_deed_is_done_with_each_in_order_before_the_end():
     def deed(item):
         seen.append((item, threading.current_thread() is here))
 
-    assert list(alongside(range(50), deed)) == list(range(50))
+    assert list(alongside(range(50), deed, behind=3)) == list(range(50))
     assert seen == [(item, False) for item in range(50)]
 
 
@@ -61,4 +61,4 @@ def test_a_deed_is_done_with_each_in_order_before_the_end():
 def test_a_deed_that_fails_is_told(count):
     """At the latest at the end."""
     with pytest.raises(ZeroDivisionError):
-        list(alongside([0] * count, lambda item: 1 // item))
+        list(alongside([0] * count, lambda item: 1 // item, behind=3))

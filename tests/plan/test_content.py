@@ -57,6 +57,8 @@ def test_the_later_of_two_entries_wins():
 
 def test_keys_lie_where_sshd_accepts_them():
     """Folder 0700, file 0600, one line a key."""
-    folder, file = authorized("/root/.ssh/authorized_keys", ["ssh-ed25519 AAAA one\n", "ssh-rsa BBBB two"])
+    folder, file = authorized(
+        "/root/.ssh/authorized_keys", ["ssh-ed25519 AAAA one\n", "ssh-rsa BBBB two"]
+    )
     assert (folder.path, folder.data, folder.mode) == ("/root/.ssh", None, 0o700)
     assert (file.data, file.mode) == (b"ssh-ed25519 AAAA one\nssh-rsa BBBB two\n", 0o600)

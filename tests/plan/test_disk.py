@@ -30,8 +30,13 @@ def test_device_nodes_are_those_of_the_kernel():
     )
 
 
-@pytest.mark.parametrize(("used", "lack", "write"), [(300, 44, "315 MiB"), (257, 1, "270 MiB"), (256, 1, "269 MiB")])
+@pytest.mark.parametrize(
+    ("used", "lack", "write"), [(300, 44, "315 MiB"), (257, 1, "270 MiB"), (256, 1, "269 MiB")]
+)
 def test_a_disk_that_is_too_small_says_by_how_much(used, lack, write):
     """And what to write instead."""
     said = disk.too_small(Disk.model_validate({"size": "256 MiB"}), used << 20)
-    assert f"takes {used} MiB, the disk has 256: {lack} MiB too small; write disk.size: {write} or more" in said
+    assert (
+        f"takes {used} MiB, the disk has 256: {lack} MiB too small; write disk.size: {write} or more"
+        in said
+    )

@@ -5,7 +5,10 @@ import pytest
 from tasks.plan.inspection import answers, verdict
 from tasks.spec.record import Package
 
-PACKAGES = (Package(name="bash", version="5.2", architecture="amd64"), Package(name="dpkg", version="1.21", architecture="amd64"))
+PACKAGES = (
+    Package(name="bash", version="5.2", architecture="amd64"),
+    Package(name="dpkg", version="1.21", architecture="amd64"),
+)
 WELL = """\
 state\trunning
 failed-units\t
@@ -42,7 +45,12 @@ def test_a_guest_that_is_well_passes():
         ("address\tens3 UP 10.0.2.15/24", "address\t", "network", "no address"),
         ("clock\t1000050", "clock\t1009999", "clock", "1970-01-12 16:33:19 UTC, 9999 s off"),
         ("machine-id\t0123456789abcdef", "machine-id\t", "machine id of its own", "empty"),
-        ("bash\t5.2", "bash\t5.3", "packages as recorded", "missing: bash 5.2 amd64; extra: bash 5.3 amd64"),
+        (
+            "bash\t5.2",
+            "bash\t5.3",
+            "packages as recorded",
+            "missing: bash 5.2 amd64; extra: bash 5.3 amd64",
+        ),
     ],
     ids=lambda value: value.split("\t")[0] or "gone",
 )

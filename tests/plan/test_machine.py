@@ -4,7 +4,9 @@ from pathlib import Path
 
 from tasks.plan.machine import Machine, overlay
 
-MACHINE = Machine("x86_64", 1 << 30, Path("/d"), Path("/k"), Path("/i"), "root=UUID=x ro", 2222, Path("/c"))
+MACHINE = Machine(
+    "x86_64", 1 << 30, Path("/d"), Path("/k"), Path("/i"), "root=UUID=x ro", 2222, Path("/c")
+)
 
 
 def test_the_guest_is_restricted_to_one_loopback_port():

@@ -33,7 +33,9 @@ def test_the_default_entry_is_chosen(text, choice):
     assert default_choice(text) == choice
 
 
-@pytest.mark.parametrize("text", ["", "default 2\ntitle x\nkernel /a", "title x\nroot (hd0)"], ids=["empty", "past", "bare"])
+@pytest.mark.parametrize(
+    "text", ["", "default 2\ntitle x\nkernel /a", "title x\nroot (hd0)"], ids=["empty", "past", "bare"]
+)
 def test_a_menu_without_a_kernel_is_refused(text):
     """Better here than on an instance that never answers."""
     with pytest.raises(ImageFault, match="names no kernel"):

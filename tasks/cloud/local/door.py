@@ -7,7 +7,6 @@ asked on every run of doit, and must cost next to nothing.
 """
 
 import fcntl
-import http.client
 import json
 import os
 import secrets
@@ -192,6 +191,8 @@ def start_time(pid: int) -> int | None:
 
 def answers(state: State) -> bool:
     """Whether the server there is the one that the state file means."""
+    import http.client
+
     connection = http.client.HTTPConnection(HOST, state.port, timeout=5)
     try:
         connection.request("GET", HEALTH)
