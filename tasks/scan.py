@@ -12,7 +12,6 @@ from pathlib import Path
 
 from tasks.kit.ext import Entry, Ext
 from tasks.kit.report import Report
-from tasks.plan import secrets
 from tasks.spec.model import Image
 from tasks.spec.part import Part
 from tasks.spec.record import Finding, ImgStamp, ScanReport
@@ -81,6 +80,8 @@ def _told(fs: Ext, report: Report) -> Iterator[Entry]:
 
 
 def _reason(fs: Ext, entry: Entry, expected: Mapping[str, tuple[str, ...]]) -> str | None:
+    from tasks.plan import secrets  # forty patterns, which a run with nothing to do need not compile
+
     judge = secrets.by_place(entry.path, expected)
     if entry.is_file:
         return (judge(fs.read(entry)) if judge else None) or _content(fs, entry)
@@ -91,6 +92,8 @@ def _reason(fs: Ext, entry: Entry, expected: Mapping[str, tuple[str, ...]]) -> s
 
 
 def _content(fs: Ext, file: Entry) -> str | None:
+    from tasks.plan import secrets  # forty patterns, which a run with nothing to do need not compile
+
     pieces = _pieces(fs, file)
     first = next(pieces, b"")
     program = first.startswith(secrets.PROGRAM)
@@ -100,6 +103,8 @@ def _content(fs: Ext, file: Entry) -> str | None:
 
 def _pieces(fs: Ext, entry: Entry) -> Iterator[bytes]:
     """What is stored of a file; where that is much, in pieces that overlap, so that nothing is cut in two."""
+    from tasks.plan import secrets
+
     if entry.size <= AT_ONCE:
         yield fs.read(entry)
         return

@@ -10,7 +10,6 @@ from pydantic import (
     AwareDatetime,
     BeforeValidator,
     Field,
-    WithJsonSchema,
     model_validator,
 )
 
@@ -56,12 +55,14 @@ def _public_key(text: str) -> str:
 Size = Annotated[
     int,
     BeforeValidator(size),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+ ?(B|KiB|MiB|GiB|TiB)$"}),
+    Field(json_schema_extra={"type": "string", "pattern": r"^\d+ ?(B|KiB|MiB|GiB|TiB)$"}),
 ]
 Inside = Annotated[str, AfterValidator(_inside)]
 Name = Annotated[str, AfterValidator(_named)]
 Mode = Annotated[
-    int, BeforeValidator(_octal), WithJsonSchema({"type": "string", "pattern": r"^0?[0-7]{3,4}$"})
+    int,
+    BeforeValidator(_octal),
+    Field(json_schema_extra={"type": "string", "pattern": r"^0?[0-7]{3,4}$"}),
 ]
 Word = Annotated[str, Field(pattern=r"^[!-~]+$")]  # printable ASCII without spaces
 Prefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}$")]
