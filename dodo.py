@@ -61,7 +61,7 @@ def task_host() -> Step:
             for each in stage.tools(order)
         ),
     )
-    return deed(host, order, given={}, params=[host.INSTALL])
+    return deed(host, order, given={}, params=[host.INSTALL, host.TESTS])
 
 
 def task_keys() -> Iterator[Step]:
@@ -141,6 +141,7 @@ def task_boot() -> Iterator[Step]:
             makes={"boot": at.boot, "console": at.console},
             given={"img": at.img},
             log=at.log("boot"),
+            sweep=[at.logs],
         )
 
 

@@ -51,7 +51,6 @@ def configuration(*, default: Sequence[str], build: Path) -> dict[str, Any]:
         "dep_file": ".doit.db",
         "verbosity": 2,
         "sort": "definition",
-        "cleandep": True,  # `doit clean` takes away what the default tasks are made from as well
     }
 
 
@@ -69,7 +68,7 @@ def step(
     kept: bool = False,
 ) -> Step:
     """`needs` are read, and watched; `makes` appear; `given` are handed on and not watched. `forgotten`: the cloud lost it.
-    `sweep` goes with `makes` on `doit clean`; what is `kept` does not go.
+    `sweep` and the log go with `makes` on `doit clean`; what is `kept` does not go.
 
     A group in `needs` (name -> path) reaches the stage as one mapping: its templates, its scripts.
     """
@@ -86,7 +85,7 @@ def step(
         "file_dep": [str(path) for path in watched],
         "targets": [str(path) for path in makes.values()],
         "uptodate": [Watch(order, stage.RECIPE, forgotten)],
-        "clean": [] if kept else [(remove, [[*makes.values(), *sweep]])],
+        "clean": [] if kept else [(remove, [[*makes.values(), *sweep, *([log] if log else [])]])],
         "title": lambda task: str(task.name),
     }
 

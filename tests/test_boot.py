@@ -77,7 +77,9 @@ def test_a_kernel_that_panics_fails_the_stage(project):
     """With the last lines of the console, the cause among them."""
     at = stages.shelf()
     rewrite(at.img, "/boot/grub/menu.lst", menu(at.img, "init=/bin/false panic=0"))
-    fault = refused(project, "the guest did not come up: Kernel panic - not syncing: Attempted to kill init")
+    fault = refused(
+        project, "the guest did not come up: Kernel panic - not syncing: Attempted to kill init"
+    )
     assert any("Kernel panic" in line for line in fault.evidence)
 
 

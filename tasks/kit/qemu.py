@@ -26,6 +26,7 @@ PANIC = re.compile(
 )
 SHOWN = re.compile(r"BEGIN SSH HOST KEY KEYS(.*?)END SSH HOST KEY KEYS", re.DOTALL)
 HOST_KEY = re.compile(r"(?:ecdsa-sha2-nistp256|ssh-ed25519|ssh-rsa) AAAA[A-Za-z0-9+/]+={0,2}")
+COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 POLL = 0.3
 GREETING = 3.0  # for the first bytes of an SSH server, once a connection stands
 LOGIN = 60.0  # for a login and a command: an emulated processor takes ten seconds over the key exchange
@@ -193,5 +194,5 @@ def _last(log: Path) -> list[str]:
 
 
 def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in COLOUR.sub("", text).splitlines() if line.strip()]
     return lines[-1] if lines else "no word yet"

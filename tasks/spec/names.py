@@ -107,8 +107,12 @@ class Shelf:
     def ami(self) -> Path:
         return self.there / "ami.json"
 
+    @property
+    def logs(self) -> Path:
+        return self.here / "log"
+
     def log(self, stage: str) -> Path:
-        return self.here / "log" / f"{stage}.log"
+        return self.logs / f"{stage}.log"
 
 
 def home_of(build: Path) -> Path:
