@@ -2,6 +2,7 @@
 beside dodo.py, and the one place that knows doit's traps.
 """
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -19,11 +20,18 @@ from doit.reporter import ConsoleReporter
 from tasks.kit.fault import Fault, HostFault
 from tasks.kit.files import digest, scratch_of
 from tasks.kit.lock import hold
-from tasks.kit.proc import tool
+from tasks.kit.proc import ROOM, tool
 from tasks.kit.report import reporting
 from tasks.spec.part import Part
 
 DIGESTS = "order"  # where doit's database keeps, for each key of a task's order, what it was when the task last ran
+HINTS = {
+    errno.ENOSPC: ROOM,
+    errno.EDQUOT: ROOM,
+    errno.EACCES: "a folder that another user built in belongs to them: give it to yourself, or build elsewhere",
+    errno.EPERM: "a file that another user built belongs to them: give it to yourself, or build elsewhere",
+    errno.EROFS: "write another `build` in config/site.yaml",
+}
 TITLE = 24  # columns of a task's name in the report
 
 Step = dict[str, Any]
@@ -150,7 +158,17 @@ def perform(
             stage.body(order, report=report, **paths)
     except Fault as fault:
         return TaskFailed(str(fault))
+    except OSError as error:
+        return TaskFailed(str(_of_the_host(error)))
     return None
+
+
+def _of_the_host(error: OSError) -> Fault:
+    """A full disk and a folder of somebody else's are no bugs of ours. Any other error is raised as it is."""
+    if error.errno not in HINTS:
+        raise error
+    where = str(error.filename or "")
+    return HostFault(f"{os.strerror(error.errno)}", where=where, hint=HINTS[error.errno])
 
 
 def act(stage: Any, order: Part, given: Mapping[str, Path], **params: Any) -> TaskFailed | None:
@@ -209,6 +227,8 @@ class Reporter(ConsoleReporter):  # type: ignore[misc] # doit ships no types
             self.held = hold(self.lock)
         except Fault as fault:
             raise InvalidTask(str(fault)) from None
+        except OSError as error:
+            raise InvalidTask(str(_of_the_host(error))) from None
 
     def tell(self, what: str, task: Any, more: str = "") -> None:
         self.outstream.write(f"{what:8}{task.name:{TITLE}} {more}".rstrip() + "\n")

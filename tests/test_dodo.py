@@ -1,6 +1,7 @@
 """The graph, read and not run: every target made by one task, every input made by some task or there."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -101,3 +102,20 @@ def test_the_top_level_is_what_was_agreed():
     agreed = {"dodo.py", "pyproject.toml", "README.md", "tasks", "templates", "config", "tests"}
     also = {"requirements.lock", "LICENSE", "CHANGELOG.md"}
     assert {top for top in tops if not top.startswith(".")} - also == agreed
+
+
+def test_the_readme_begins_with_two_commands_that_exist(graph):
+    """The first ends with an AMI id, the second with the tests; what they ask of doit, it knows."""
+    blocks = re.findall(
+        r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    make, check = (block.strip() for block in blocks[:2])
+    assert "\n" not in make + check
+    assert make.endswith("cat build/debian-12/local/ami-id")
+    assert check.endswith("-m pytest")
+    options = {f"--{option['long']}" for option in graph["host"].params}
+    assert set(re.findall(r"doit host((?: --\w+)*)", make + check)) == {
+        " --install",
+        " --install --tests",
+    }
+    assert options == {"--install", "--tests"}

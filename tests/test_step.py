@@ -1,5 +1,7 @@
 """A stage becomes a doit task that knows when it is stale, and why; a fault becomes words."""
 
+import errno
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -90,6 +92,20 @@ def test_a_fault_is_a_failed_task_with_its_words(tmp_path):
     failed = perform(stage(body), Order(), [], {}, "debian-12")
     assert isinstance(failed, TaskFailed)
     assert failed.get_msg().strip() == "it did not boot\n  where: console.log"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_what_the_host_refuses_is_no_bug_of_ours(number):
+    """A full disk, a folder of somebody else's: words and what to do; any other error keeps its traceback."""
+
+    def refusing(order, *, report):
+        raise OSError(number, os.strerror(number), "build/x")
+
+    failed = perform(stage(refusing), Order(), [], {}, "x")
+    assert isinstance(failed, TaskFailed)
+    assert f"{os.strerror(number)}\n  where: build/x\n  try:   " in failed.get_msg()
+    with pytest.raises(OSError, match="Is a directory"):
+        perform(stage(lambda order, *, report: open("/")), Order(), [], {}, "x")  # noqa: PTH123, SIM115
 
 
 def test_a_stage_does_not_begin_without_its_tools_or_inputs(tmp_path):

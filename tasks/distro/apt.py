@@ -58,7 +58,6 @@ KNOWN = (
         "repositories: no signed release at {0}",
     ),
     (re.compile(r"(?:E|W): Failed to fetch (\S+)"), HostFault, "the mirror did not give {0}"),
-    (re.compile(r"(No space left on device)"), HostFault, "the root file system did not fit: {0}"),
 )
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.kit.fault import HostFault, ToolFault
+from tasks.kit.fault import Fault, HostFault, ToolFault
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PASSED_ON = (
@@ -21,6 +21,8 @@ PASSED_ON = (
 )  # what a user's site needs and no output depends on
 PIPE, STDOUT = subprocess.PIPE, subprocess.STDOUT  # for those who `spawn`
 Process = subprocess.Popen[bytes]
+FULL = "No space left on device"  # strerror(ENOSPC), as every program prints it
+ROOM = "make room on the disk, or in memory, where root file systems are put together"
 EVIDENCE = 20  # lines of a program's output that a fault quotes
 
 # Whatever happens to us, our children must not outlive us: the kernel kills them when their parent thread dies.
@@ -120,14 +122,15 @@ def ask(command: Command, *, timeout: float | None = None) -> str:
     return out.decode(errors="replace")
 
 
-def failure(command: Command, status: int, tail: tuple[str, ...], log: Path | None) -> ToolFault:
+def failure(command: Command, status: int, tail: tuple[str, ...], log: Path | None) -> Fault:
     how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}"
-    return ToolFault(
-        f"could not {command.purpose}: {command.argv[0]} {how}",
-        evidence=tail,
-        where=" ".join(command.argv),
-        hint=f"the whole output is in {log}" if log else "",
-    )
+    where, whole = " ".join(command.argv), f"the whole output is in {log}" if log else ""
+    if any(FULL in line for line in tail):
+        return HostFault(
+            f"could not {command.purpose}: no space is left", evidence=tail, where=where, hint=ROOM
+        )
+    problem = f"could not {command.purpose}: {command.argv[0]} {how}"
+    return ToolFault(problem, evidence=tail, where=where, hint=whole)
 
 
 @contextmanager

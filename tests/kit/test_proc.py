@@ -26,6 +26,14 @@ def test_a_failure_tells_purpose_command_and_last_words(tmp_path):
     assert str(log) in caught.value.hint
 
 
+def test_a_full_disk_is_the_hosts_fault():
+    """Whichever program met it first."""
+    with pytest.raises(HostFault, match="could not copy: no space is left") as caught:
+        run(Command(("cp", "/dev/zero", "/dev/full"), "copy"))
+    assert "No space left on device" in caught.value.evidence[-1]
+    assert caught.value.hint.startswith("make room")
+
+
 def test_a_missing_program_is_the_hosts_fault():
     """With what it was for, and how to get it."""
     with pytest.raises(HostFault, match="no-such-tool is not installed; it is needed to see") as caught:
