@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks import boot, keys
+from tasks import boot, img, keys
 from tasks.kit.fault import ImageFault
 from tasks.kit.report import Silent
+from tasks.spec.model import Script
 from tasks.spec.record import BootReport, FileStamp, ImgStamp, Package, RootfsStamp
 from tests import projects, stages
 
@@ -120,6 +121,22 @@ def test_a_guest_that_is_not_what_was_built_fails_the_stage(project):
     assert "packages as recorded: missing: ghost 1 all" in fault.evidence
     assert "system is up: degraded" in fault.evidence
     assert "no failed units: first-boot.service" in fault.evidence
+
+
+def test_a_first_boot_script_runs(project):
+    """Once the network is up, and the boot check waits for it: a script that fails is found here, not on an instance."""
+    at, loaded = stages.shelf(), stages.loaded(project)
+    Path("hello.sh").write_text(
+        "#!/bin/sh\nip -brief -4 address show scope global > /dev/console\necho it ran > /dev/console\n"
+    )
+    order = img.Order.of(loaded.images[0], loaded.epoch)
+    stages.make_img(
+        order.model_copy(update={"scripts": (Script(run="hello.sh", when="first-boot"),)}), at
+    )
+    stages.make_boot(project.order, at)
+    console = at.console.read_text()
+    assert console.count("it ran") == 1
+    assert "10.0.2.15" in console
 
 
 def test_an_image_that_was_swapped_is_not_booted(project):
