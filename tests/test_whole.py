@@ -8,9 +8,12 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
+from tasks.cloud.unbundle import unbundle
+from tasks.kit.files import sha256
 from tasks.spec.record import AmiReceipt, ImgStamp
 from tests import projects
 from tests.projects import Project, stages
@@ -73,6 +76,30 @@ def test_from_packages_to_an_ami_id(built):
     )
     assert identifier in [each["id"] for each in amis(built)]
     assert identifier in built.doit("images")
+
+
+def test_the_bundle_of_the_real_image_is_restored_by_others_and_by_us(built, tmp_path):
+    """openssl, gzip and tar with the user's key; `unbundle` with EC2's: both end in the very bytes that booted."""
+    at, keys = built.build / IMAGE / "local/bundle", built.build / "keys"
+    manifest = at / f"{IMAGE}.img.manifest.xml"
+    sealed = ET.parse(manifest).find("image")  # noqa: S314 - our own words
+    assert sealed is not None
+    opened = {}
+    for what in ("key", "iv"):
+        field = bytes.fromhex(sealed.findtext(f"user_encrypted_{what}", ""))
+        command = ["openssl", "pkeyutl", "-decrypt", "-inkey", keys / IMAGE / "pk.pem"]
+        opened[what] = subprocess.run(
+            command, input=field, capture_output=True, check=True
+        ).stdout.decode()
+    script = 'cat "$@" | openssl enc -d -aes-128-cbc -K "$K" -iv "$IV" | gzip -dc | tar -xOS | sha256sum'
+    parts = [at / (part.findtext("filename") or "") for part in sealed.iterfind("parts/part")]
+    env = {"PATH": os.environ["PATH"], "K": opened["key"], "IV": opened["iv"]}
+    others = subprocess.run(
+        ["sh", "-c", script, "sh", *parts], env=env, capture_output=True, text=True, check=True
+    )
+    ours = unbundle(manifest, key=keys / "ec2/pk.pem", into=tmp_path, recipient="ec2")
+    stamp = ImgStamp.read(built.build / IMAGE / f"{IMAGE}.img.stamp")
+    assert others.stdout.split()[0] == sha256(ours) == stamp.file.sha256
 
 
 def test_a_rerun_does_nothing_and_says_so(built):

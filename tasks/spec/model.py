@@ -19,7 +19,7 @@ from tasks.spec.part import Part
 from tasks.spec.units import UNITS, size
 
 Architecture = Literal["i386", "x86_64"]
-Devices = Literal["console", "null", "zero", "full", "random", "urandom", "tty"]
+Node = Literal["console", "null", "zero", "full", "random", "urandom", "tty"]
 
 
 def _inside(path: str) -> str:
@@ -64,6 +64,8 @@ Mode = Annotated[
     BeforeValidator(_octal),
     Field(json_schema_extra={"type": "string", "pattern": r"^0?[0-7]{3,4}$"}),
 ]
+# YAML reads a bare `null` as nothing at all.
+Device = Annotated[Node, BeforeValidator(lambda name: "null" if name is None else name)]
 Word = Annotated[str, Field(pattern=r"^[!-~]+$")]  # printable ASCII without spaces
 Prefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}$")]
 PublicKey = Annotated[str, AfterValidator(_public_key)]
@@ -194,7 +196,7 @@ class Image(Part):
     disk: Disk
     ssh: Ssh = Ssh()
     hostname: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9.-]{0,62}$")] = "localhost"
-    devices: tuple[Devices, ...] = ("console", "null", "zero")
+    devices: tuple[Device, ...] = ("console", "null", "zero")
     files: Mapping[Inside, LaidFile] = Field(default_factory=dict)
     scripts: tuple[Script, ...] = ()
     boot: Boot = Boot()

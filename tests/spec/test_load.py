@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tasks.kit.fault import ConfigFault
-from tasks.spec.load import load
+from tasks.spec.load import load, parse
+from tasks.spec.model import Ami, Bundle, Image
 from tests.projects import ROOT
 
 
@@ -210,3 +211,15 @@ def test_a_bundle_for_aws_needs_its_owner_and_its_reader(config):
         "clouds/aws.yaml: account: is missing; S3-backed images need it",
         "clouds/aws.yaml: ec2_certificate: is missing; S3-backed images need it",
     ]
+
+
+def test_the_readmes_example_is_an_image_and_knows_every_key():
+    """Samples rot unless something reads them."""
+    sample = (ROOT / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    value = parse(sample)[0]
+    image = Image.model_validate({**value, "name": "sample"})
+    assert image.files["/etc/app.conf"].mode == 0o640
+    assert image.devices == ("console", "null", "zero")
+    assert set(value) | {"name"} == set(Image.model_fields)
+    assert set(value["ami"]) | {"backing"} == set(Ami.model_fields)
+    assert set(value["bundle"]) == set(Bundle.model_fields)
