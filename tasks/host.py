@@ -138,7 +138,9 @@ def _sandbox() -> Result:
         with sandbox() as box:
             box.run(Command(("true",), "try the sandbox"))
     except Fault as fault:
-        return Result(name, False, fault.problem, fault.hint or fault.problem)
+        return Result(
+            name, False, " ".join((fault.problem, *fault.evidence)), fault.hint or fault.problem
+        )
     return Result(name, True, "namespaces can be made")
 
 

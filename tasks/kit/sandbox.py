@@ -73,12 +73,13 @@ def sandbox(*, log: Path | None = None, network: bool = False) -> Iterator[Sandb
 
 
 def _refused(said: bytes) -> HostFault:
-    return HostFault(
-        "this machine allows no sandbox: namespaces, and sub-ids in /etc/subuid and /etc/subgid, are needed to work"
-        " without root",
-        evidence=said.decode(errors="replace").splitlines(),
-        hint="doit host --install, or run as root",
+    hint = (
+        "run where namespaces may be made: not in a plain chroot, nor in a container without the right to mount"
+        if os.geteuid() == 0
+        else "doit host --install, and give yourself sub-ids in /etc/subuid and /etc/subgid; or run as root"
     )
+    evidence = said.decode(errors="replace").splitlines()
+    return HostFault("this machine allows no sandbox", evidence=evidence, hint=hint)
 
 
 def mount_memory(box: Sandbox, where: Path, *, mode: str = "0755") -> None:
