@@ -22,9 +22,12 @@ from tasks.spec import names
 from tasks.spec.load import load
 from tasks.spec.model import Image
 from tasks.spec.names import Shelf
+from tasks.spec.record import swapped
 from tasks.step import Step, configuration, deed, step, told
 
 TEMPLATES = Path("templates")
+FORGOTTEN = "the cloud has forgotten it"
+SWAPPED = "it is not what was stamped"
 
 PROJECT = told(load)
 SITE, CLOUD = PROJECT.site, PROJECT.cloud
@@ -101,6 +104,7 @@ def task_rootfs() -> Iterator[Step]:
             order,
             needs={"templates": templates(*rootfs.hooks(order))},
             makes={"rootfs": at.rootfs, "stamp": at.rootfs_stamp},
+            doubts={SWAPPED: partial(swapped, at.rootfs_stamp, at.rootfs)},
             log=at.log("rootfs"),
         )
 
@@ -120,6 +124,7 @@ def task_img() -> Iterator[Step]:
                 "public_key": at.public_key,
             },
             makes={"img": at.img, "stamp": at.img_stamp},
+            doubts={SWAPPED: partial(swapped, at.img_stamp, at.img)},
             given={"rootfs": at.rootfs},
             log=at.log("img"),
         )
@@ -187,7 +192,7 @@ def task_upload() -> Iterator[Step]:
             needs={"manifest": at.manifest(image.bundle.prefix), "bundle": at.bundle},
             makes={"receipt": at.upload},
             given={"home": at.home},
-            forgotten=partial(local.forgotten, at.upload, at.home),
+            doubts={FORGOTTEN: partial(local.forgotten, at.upload, at.home)},
         )
 
 
@@ -201,7 +206,7 @@ def task_ami() -> Iterator[Step]:
             needs={"upload": at.upload, "img": at.img_stamp, "boot": at.boot, "scan": at.scan},
             makes={"ami_id": at.ami_id, "receipt": at.ami},
             given={"home": at.home},
-            forgotten=partial(local.forgotten, at.ami, at.home),
+            doubts={FORGOTTEN: partial(local.forgotten, at.ami, at.home)},
         )
 
 

@@ -163,7 +163,7 @@ def _clock(mirrors: Iterable[str]) -> Iterator[Result]:
             continue
         try:
             head = urllib.request.Request(mirror, method="HEAD")  # noqa: S310 - it was looked at one line above
-            with urllib.request.urlopen(head, timeout=ANSWER) as answer:  # noqa: S310
+            with urllib.request.urlopen(head, timeout=ANSWER) as answer:  # noqa: S310 - the same
                 date = answer.headers["Date"]
         except urllib.error.HTTPError as error:  # whatever it says of the page, it says when
             date = error.headers["Date"]

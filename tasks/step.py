@@ -71,11 +71,12 @@ def step(
     makes: Mapping[str, Path],
     given: Mapping[str, Path] | None = None,
     log: Path | None = None,
-    forgotten: Callable[[], bool] | None = None,
+    doubts: Mapping[str, Callable[[], bool]] | None = None,
     sweep: Sequence[Path] = (),
     kept: bool = False,
 ) -> Step:
-    """`needs` are read, and watched; `makes` appear; `given` are handed on and not watched. `forgotten`: the cloud lost it.
+    """`needs` are read, and watched; `makes` appear; `given` are handed on and not watched. `doubts` are
+    reasons to run although nothing changed, each with the question whether it holds.
     `sweep` and the log go with `makes` on `doit clean`; what is `kept` does not go.
 
     A group in `needs` (name -> path) reaches the stage as one mapping: its templates, its scripts.
@@ -92,7 +93,7 @@ def step(
         "actions": [(perform, [stage, order, watched, paths, name])],
         "file_dep": [str(path) for path in watched],
         "targets": [str(path) for path in makes.values()],
-        "uptodate": [Watch(order, stage.RECIPE, forgotten)],
+        "uptodate": [Watch(order, stage.RECIPE, doubts or {})],
         "clean": [] if kept else [(remove, [[*makes.values(), *sweep, *([log] if log else [])]])],
         "title": lambda task: str(task.name),
     }
@@ -116,10 +117,10 @@ class Watch:
     One object for each task: doit allows one `config_changed` and tells nobody what changed in it.
     """
 
-    def __init__(self, order: Part, recipe: int, forgotten: Callable[[], bool] | None) -> None:
+    def __init__(self, order: Part, recipe: int, doubts: Mapping[str, Callable[[], bool]]) -> None:
         self.now = {key: digest(value) for key, value in order.model_dump(mode="json").items()}
         self.now["RECIPE"] = str(recipe)
-        self.forgotten = forgotten
+        self.doubts = doubts
         self.why: list[str] = []
 
     def configure_task(self, task: Any) -> None:
@@ -139,9 +140,8 @@ class Watch:
         reasons = [f"{key} changed" for key in changed] + [
             f"{Path(target).name} is not there" for target in missing
         ]
-        if not reasons and self.forgotten and self.forgotten():
-            return ["the cloud has forgotten it"]
-        return reasons
+        # Asked last: these are the questions that cost something.
+        return reasons or [doubt for doubt, holds in self.doubts.items() if holds()]
 
 
 def perform(

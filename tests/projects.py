@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ class Project:
     path: Path
     user: str | None = None
     interpreter: tuple[str, ...] = (sys.executable,)
-    env: dict[str, str] = field(default_factory=dict)
     said: str = ""  # by the run that built it
     order: Any = None  # of the stage that a test is about
 
@@ -43,7 +42,7 @@ class Project:
     def start(self, *args: str) -> subprocess.Popen[str]:
         """The process itself, in a session of its own: what is sent to it reaches nobody else."""
         home = pwd.getpwnam(self.user).pw_dir if self.user else os.environ.get("HOME", "/")
-        env = {"PATH": os.environ["PATH"], "HOME": home, "LC_ALL": "C.UTF-8", **self.env}
+        env = {"PATH": os.environ["PATH"], "HOME": home, "LC_ALL": "C.UTF-8"}
         return subprocess.Popen(
             self.command(*args),
             cwd=self.path,
@@ -110,7 +109,7 @@ def clone(project: Project, path: Path) -> Project:
     subprocess.run(
         ["cp", "-a", "--sparse=always", "--reflink=auto", f"{project.path}/.", path], check=True
     )
-    return Project(path, project.user, project.interpreter, project.env)
+    return Project(path, project.user, project.interpreter)
 
 
 def ordinary_user() -> str:
@@ -125,23 +124,23 @@ def ordinary_user() -> str:
     return USER
 
 
-def for_user(user: str, home: Path) -> tuple[tuple[str, ...], dict[str, str]]:
-    """An interpreter that `user` may run, and where it finds the packages of ours.
+def for_user(user: str, home: Path) -> tuple[str, ...]:
+    """A Python that `user` may run, in an environment with the packages of ours.
 
-    Root's own Python may lie where nobody else can go; Debian's, of the same version, then takes its packages from a copy.
+    Root's own Python may lie where nobody else can go; Debian's, of the same version, then takes its place.
     """
-    packages = home / "packages"
-    if not packages.exists():
-        shutil.copytree(sysconfig.get_path("purelib"), packages, symlinks=True)
+    venv, packages = home / "venv", home / "packages"
+    shutil.copytree(sysconfig.get_path("purelib"), packages, symlinks=True)
     for python in (sys._base_executable, "/usr/bin/python3"):  # type: ignore[attr-defined]
         probe = [
             python,
             "-c",
             f"import sys; sys.exit(sys.version_info[:2] != {tuple(sys.version_info[:2])})",
         ]
-        tried = subprocess.run(
-            ["setpriv", f"--reuid={user}", "--clear-groups", *probe], check=False, capture_output=True
-        )
-        if tried.returncode == 0:
-            return (python,), {"PYTHONPATH": str(packages)}
+        be = ["setpriv", f"--reuid={user}", "--clear-groups"]
+        if subprocess.run([*be, *probe], check=False, capture_output=True).returncode == 0:
+            subprocess.run([python, "-m", "venv", "--without-pip", venv], check=True)
+            (site,) = venv.glob("lib/python*/site-packages")
+            (site / "ours.pth").write_text(f"{packages}\n")
+            return (str(venv / "bin/python"),)
     raise AssertionError(f"{user} can run no Python {sys.version_info[:2]}")

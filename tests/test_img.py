@@ -46,7 +46,8 @@ def test_the_recipe_is_in_the_image(built):
     """Line by line what the recipe of 2008 puts there, in today's words."""
     image, at = built.build / "debian-12/debian-12.img", "/root/.ssh"
     public = (built.build / "keys/debian-12/ssh_key.pub").read_text()
-    identifier = re.search(r"UUID: +(\S+)", debugfs(image, "stats")) or [""]
+    identifier = re.search(r"UUID: +(\S+)", debugfs(image, "stats"))
+    assert identifier
     assert debugfs(image, "cat /etc/fstab").splitlines()[-1].split()[1:4] == [
         "/", "ext4", "defaults,errors=remount-ro,x-systemd.growfs",
     ]  # fmt: skip
@@ -62,9 +63,9 @@ def test_the_recipe_is_in_the_image(built):
     assert owner_and_mode(image, "/etc/machine-id") == ("0644", "0", "0")
     assert "ssh_host" not in debugfs(image, "ls /etc/ssh")
     menu = debugfs(image, "cat /boot/grub/menu.lst")
-    assert f"root=UUID={debugfs(image, 'cat /etc/fstab').split('UUID=')[1].split()[0]}" in menu
+    assert f"root=UUID={identifier[1]} " in menu
     assert "console=ttyS0" in menu
-    assert identifier
+    assert f"UUID={identifier[1]} " in debugfs(image, "cat /etc/fstab")
 
 
 def test_device_nodes_are_nodes(built):

@@ -58,29 +58,29 @@ def reasons(before: Watch, now: Watch, *targets: Path) -> list[str]:
 )
 def test_a_task_is_stale_when_its_order_or_recipe_changed_and_says_in_what(now, recipe, why):
     """By key: "something changed" helps nobody."""
-    assert reasons(Watch(Order(), 1, None), Watch(now, recipe, None)) == why
+    assert reasons(Watch(Order(), 1, {}), Watch(now, recipe, {})) == why
 
 
 def test_a_task_that_never_ended_is_stale():
     """Whatever lies there."""
-    watch = Watch(Order(), 1, None)
+    watch = Watch(Order(), 1, {})
     assert watch(Task(), {}) is False
     assert watch.why == ["it never ran here to its end"]
 
 
 def test_a_target_that_is_gone_is_a_reason(tmp_path):
     """By its name."""
-    assert reasons(Watch(Order(), 1, None), Watch(Order(), 1, None), tmp_path / "disk.img") == [
+    assert reasons(Watch(Order(), 1, {}), Watch(Order(), 1, {}), tmp_path / "disk.img") == [
         "disk.img is not there"
     ]
 
 
-def test_what_a_cloud_has_forgotten_is_done_again():
+def test_a_doubt_that_holds_is_a_reason():
     """Asked last: it is the only question that costs anything."""
-    assert reasons(Watch(Order(), 1, None), Watch(Order(), 1, lambda: True)) == [
-        "the cloud has forgotten it"
+    assert reasons(Watch(Order(), 1, {}), Watch(Order(), 1, {"it is gone": lambda: True})) == [
+        "it is gone"
     ]
-    assert reasons(Watch(Order(), 1, None), Watch(Order(), 1, lambda: False)) == []
+    assert reasons(Watch(Order(), 1, {}), Watch(Order(), 1, {"it is gone": lambda: False})) == []
 
 
 def test_a_fault_is_a_failed_task_with_its_words(tmp_path):

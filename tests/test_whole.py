@@ -141,6 +141,15 @@ def yaml_of(project: Project):
     return yaml.safe_load((project.path / f"config/images/{IMAGE}.yaml").read_text())
 
 
+def test_an_image_that_was_swapped_is_made_again(project):
+    """And what follows from it is not: the bytes are those that booted."""
+    project.doit()
+    (project.build / IMAGE / f"{IMAGE}.img").touch()
+    said = project.doit()
+    assert stages(said, "RUN") == ["img"]
+    assert re.search(rf"^RUN +img:{IMAGE} +because it is not what was stamped$", said, re.MULTILINE)
+
+
 def test_two_at_once_work(built, project):
     """With -n 2, scan, boot and bundle go side by side; the result is the same."""
     receipt = AmiReceipt.read(project.build / IMAGE / "local/ami.json")
@@ -292,15 +301,17 @@ def test_root_and_an_ordinary_user_make_the_same_image(built, space):
     """The same packages and keys, in another folder, by somebody who may do nothing: the same digest."""
     if os.geteuid() == 0:
         user = projects.ordinary_user()
-        interpreter, env = projects.for_user(user, space)
+        interpreter = projects.for_user(user, space)
     else:
-        user, interpreter, env = None, projects.Project(space).interpreter, {}
+        user, interpreter = None, projects.Project(space).interpreter
     project = projects.copy(space / "by a user")
     subprocess.run(["cp", "-a", built.build / "keys", project.path / "keys"], check=True)
-    project = Project(project.path, user, interpreter, env)
+    project = Project(project.path, user, interpreter)
     project.configure("site.yaml", keys="keys")
     project.own()
-    project.doit(f"img:{IMAGE}")
+    project.doit()
+    assert len(amis(project)) == 1
+    project.doit("local_stop")
     trees = [tree_of(each) for each in (built, project)]
     assert sorted(trees[0] ^ trees[1]) == []
     one, other = (ImgStamp.read(each.build / IMAGE / f"{IMAGE}.img.stamp") for each in (built, project))

@@ -111,4 +111,4 @@ def amount(number: float, unit: str = "B") -> str:
         if abs(number) < 1024 or prefix == "GiB":  # noqa: PLR2004 - what the prefixes mean
             break
         number /= 1024
-    return f"{number:.0f} {prefix}" if prefix == "B" or number >= 100 else f"{number:.1f} {prefix}"  # noqa: PLR2004
+    return f"{number:.0f} {prefix}" if prefix == "B" or number >= 100 else f"{number:.1f} {prefix}"  # noqa: PLR2004 - three digits

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from tasks.spec.cloud import AmiName
-from tasks.spec.names import NAME_TAG, OURS
+from tasks.spec.names import NAME_TAG, OURS, TAKEN
 from tasks.spec.part import Part
 from tasks.spec.units import UNITS, size
 
@@ -208,6 +208,8 @@ class Image(Part):
 
     @model_validator(mode="after")
     def _fits_its_backing(self) -> Self:
+        if self.name in TAKEN:
+            raise ValueError(f"name: {self.name} is a folder of ours; call the file something else")
         if self.disk.size > 10 * UNITS["GiB"]:
             raise ValueError("disk.size: an S3-backed image is at most 10 GiB")
         return self

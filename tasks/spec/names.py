@@ -8,6 +8,7 @@ from tasks.spec.cloud import CloudSpec
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "doit-ami")  # ids derive from names, so that two builds agree
 
+TAKEN = ("cloud", "ec2", "keys")  # folders beside those of the images
 # The tags by which our things in a cloud are found again, without any state kept here.
 OURS = "doit-ami:"  # what begins so is no user's tag
 IMAGE_TAG = f"{OURS}image"  # the image's name in the configuration

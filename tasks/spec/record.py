@@ -88,14 +88,23 @@ class FileStamp(Part):
             raise ImageFault(
                 f"{path.name} is gone, though its stamp is there",
                 where=str(path),
-                hint="delete the stamp and run doit again",
+                hint="run doit again: it is made anew",
             ) from None
         if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
             raise ImageFault(
                 f"{path.name} is not the file that was stamped: its size or time changed",
                 where=str(path),
-                hint="delete the file and its stamp and run doit again",
+                hint="run doit again: it is made anew",
             )
+
+
+def swapped(stamp: Path, file: Path) -> bool:
+    """Whether a file no longer looks as its stamp says. Cheap enough to be asked in every run; True when neither can be read."""
+    try:
+        said, status = json.loads(stamp.read_text())["file"], file.stat()
+        return bool((status.st_size, status.st_mtime_ns) != (said["size"], said["mtime_ns"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
 
 
 class Package(Part):

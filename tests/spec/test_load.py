@@ -223,3 +223,13 @@ def test_the_readmes_example_is_an_image_and_knows_every_key():
     assert set(value) | {"name"} == set(Image.model_fields)
     assert set(value["ami"]) | {"backing"} == set(Ami.model_fields)
     assert set(value["bundle"]) == set(Bundle.model_fields)
+
+
+@pytest.mark.parametrize("name", ["cloud", "keys", "ec2"])
+def test_an_image_is_not_called_as_a_folder_of_ours(config, name):
+    """`doit clean` would take the keys with it."""
+    shutil.copy(config / IMAGE, config / f"images/{name}.yaml")
+    assert (
+        f"images/{name}.yaml:1: name: {name} is a folder of ours; call the file something else"
+        in wrong(config)
+    )

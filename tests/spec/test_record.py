@@ -6,7 +6,7 @@ import os
 import pytest
 
 from tasks.kit.fault import ImageFault
-from tasks.spec.record import FileStamp, Finding, ScanReport
+from tasks.spec.record import FileStamp, Finding, ImgStamp, ScanReport, now, swapped
 
 REPORT = ScanReport(sha256="00", files=3, findings=(Finding(path="/etc/x", reason="because"),))
 
@@ -63,3 +63,16 @@ def test_a_file_that_was_swapped_is_noticed(tmp_path):
     path.unlink()
     with pytest.raises(ImageFault, match="is gone"):
         stamp.check(path)
+
+
+def test_a_swapped_file_is_seen_without_reading_either_whole(tmp_path):
+    """By size and time; a stamp that cannot be read vouches for nothing."""
+    image, stamp = tmp_path / "disk.img", tmp_path / "disk.img.stamp"
+    image.write_bytes(b"content")
+    ImgStamp(file=FileStamp.of(image), layout="none", made=now()).write(stamp)
+    assert not swapped(stamp, image)
+    os.utime(image, ns=(1, 1))
+    assert swapped(stamp, image)
+    stamp.write_text("{}")
+    assert swapped(stamp, image)
+    assert swapped(stamp, tmp_path / "nothing")
