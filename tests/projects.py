@@ -132,13 +132,11 @@ def for_user(user: str, home: Path) -> tuple[str, ...]:
     venv, packages = home / "venv", home / "packages"
     shutil.copytree(sysconfig.get_path("purelib"), packages, symlinks=True)
     for python in (sys._base_executable, "/usr/bin/python3"):  # type: ignore[attr-defined]
-        probe = [
-            python,
-            "-c",
-            f"import sys; sys.exit(sys.version_info[:2] != {tuple(sys.version_info[:2])})",
-        ]
-        be = ["setpriv", f"--reuid={user}", "--clear-groups"]
-        if subprocess.run([*be, *probe], check=False, capture_output=True).returncode == 0:
+        # By a path of its own: setpriv itself still goes where only root may.
+        probe = f"test -x {python} && {python} -c 'import ssl, sqlite3, sys; print(sys.version_info[:2])'"
+        be = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "sh", "-c"]
+        answer = subprocess.run([*be, probe], check=False, capture_output=True, text=True)
+        if answer.stdout.strip() == str(tuple(sys.version_info[:2])):
             subprocess.run([python, "-m", "venv", "--without-pip", venv], check=True)
             (site,) = venv.glob("lib/python*/site-packages")
             (site / "ours.pth").write_text(f"{packages}\n")
