@@ -133,7 +133,9 @@ def for_user(user: str, home: Path) -> tuple[str, ...]:
     shutil.copytree(sysconfig.get_path("purelib"), packages, symlinks=True)
     for python in (sys._base_executable, "/usr/bin/python3"):  # type: ignore[attr-defined]
         # By a path of its own: setpriv itself still goes where only root may.
-        probe = f"test -x {python} && {python} -c 'import ssl, sqlite3, sys; print(sys.version_info[:2])'"
+        probe = (
+            f"test -x {python} && {python} -c 'import ssl, sqlite3, sys; print(sys.version_info[:2])'"
+        )
         be = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "sh", "-c"]
         answer = subprocess.run([*be, probe], check=False, capture_output=True, text=True)
         if answer.stdout.strip() == str(tuple(sys.version_info[:2])):
