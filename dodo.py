@@ -47,24 +47,24 @@ def templates(*wanted: str) -> dict[str, Path]:
 
 def task_host() -> Step:
     """show what this machine needs and why; --install brings what is missing"""
-    order = host.Order(
-        build=SITE.build,
-        space=max(image.disk.size for image in PROJECT.images) + host.BUILD_SPACE,
-        mirrors=tuple(
-            dict.fromkeys(each.uri for image in PROJECT.images for each in image.repositories)
-        ),
-        tools=tuple(
-            each
-            for image in PROJECT.images
-            for stage, order in (
-                (rootfs, rootfs.Order.of(image, PROJECT.epoch)),
-                (img, img.Order.of(image, PROJECT.epoch)),
-                (boot, boot.Order.of(image)),
-            )
-            for each in stage.tools(order)
-        ),
-    )
-    return deed(host, order, given={}, params=[host.INSTALL, host.TESTS])
+    needs = {
+        image.name: host.Needs(
+            space=image.disk.size + host.BUILD_SPACE,
+            mirrors=tuple(url for each in image.repositories for url in each.addresses),
+            tools=tuple(
+                each
+                for stage, order in (
+                    (rootfs, rootfs.Order.of(image, PROJECT.epoch)),
+                    (img, img.Order.of(image, PROJECT.epoch)),
+                    (boot, boot.Order.of(image)),
+                )
+                for each in stage.tools(order)
+            ),
+        )
+        for image in PROJECT.images
+    }
+    order = host.Order(build=SITE.build, usual=SITE.images, images=needs)
+    return deed(host, order, given={}, params=[host.INSTALL, host.TESTS, host.IMAGE])
 
 
 def task_keys() -> Iterator[Step]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.distro import distro
+from tasks.distro import system
 from tasks.kit import files
 from tasks.kit.ext import Ext
 from tasks.kit.proc import Command, run
@@ -38,6 +38,7 @@ class Order(Part):
 
     image: str
     distro: str
+    release: str
     architecture: Architecture
     user: str
     boot: Boot
@@ -47,6 +48,7 @@ class Order(Part):
         return cls(
             image=image.name,
             distro=image.distro,
+            release=image.release,
             architecture=image.architecture,
             user=image.ssh.user,
             boot=image.boot,
@@ -85,9 +87,8 @@ def body(
     image = ImgStamp.read(img_stamp).file
     image.check(img)
     packages = RootfsStamp.read(rootfs_stamp).packages
-    script = rendered(
-        CHECK, templates[CHECK].read_text(), {"package_query": distro(order.distro).PACKAGE_QUERY}
-    )
+    query = system(order.distro, order.release).package_query
+    script = rendered(CHECK, templates[CHECK].read_text(), {"package_query": query})
     with _guest(order, img, private_key, log) as guest:
         guest.power_on(report)
         seconds = guest.wait(timeout=order.boot.timeout, report=report)

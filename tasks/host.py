@@ -8,13 +8,13 @@ Needs: nothing; root or sudo to install
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from tasks.kit.fault import Fault, HostFault
+from tasks.kit.fault import ConfigFault, Fault, HostFault
 from tasks.kit.proc import Command, run, tool
 from tasks.kit.qemu import KVM
 from tasks.kit.sandbox import sandbox
@@ -46,16 +46,30 @@ FOR_TESTS = (
     Tool("useradd", "to make an ordinary user, and build as one", "passwd", "shadow-utils"),
     NEWUIDMAP,
 )
+IMAGE = {
+    "name": "image",
+    "long": "image",
+    "type": str,
+    "default": "",
+    "help": "look at what this image needs; default: those of config/site.yaml",
+}
 ANSWER = 10.0  # seconds for a mirror's Date header
+
+
+class Needs(Part):
+    """Of one image."""
+
+    space: int  # bytes that the build folder must have left
+    mirrors: tuple[str, ...]
+    tools: tuple[Tool, ...]
 
 
 class Order(Part):
     """All this stage may know."""
 
     build: str
-    space: int  # bytes that the build folder must have left
-    mirrors: tuple[str, ...]
-    tools: tuple[Tool, ...]
+    usual: tuple[str, ...]  # the images that bare doit makes
+    images: Mapping[str, Needs]
 
 
 @dataclass(frozen=True)
@@ -90,13 +104,18 @@ MANAGERS = (
 )
 
 
-def body(order: Order, *, install: bool = False, tests: bool = False) -> None:
-    if tests:
-        order = order.model_copy(update={"tools": (*order.tools, *FOR_TESTS)})
+def body(order: Order, *, install: bool = False, tests: bool = False, image: str = "") -> None:
+    if image and image not in order.images:
+        raise ConfigFault(
+            f"there is no image {image}", hint=f"one of: {', '.join(sorted(order.images))}"
+        )
+    looked_at = [order.images[name] for name in ((image,) if image else order.usual)]
+    tools = [each for needs in (order.images.values() if tests else looked_at) for each in needs.tools]
+    needed = _once((*tools, *(FOR_TESTS if tests else ())))
     manager = next((each for each in MANAGERS if tool(each.program)), None)
     if install:
-        _install(manager, [each for each in _tools(order) if not tool(each.program)])
-    results = list(_checks(order))
+        _install(manager, [each for each in needed if not tool(each.program)])
+    results = list(_checks(Path(order.build), looked_at, needed))
     for each in results:
         sys.stdout.write(f"{'ok' if each.passed else 'MISSING':8}{each.name:22} {each.detail}\n")
     wrong = [each for each in results if not each.passed]
@@ -108,19 +127,19 @@ def body(order: Order, *, install: bool = False, tests: bool = False) -> None:
         )
 
 
-def _tools(order: Order) -> list[Tool]:
+def _once(tools: Sequence[Tool]) -> list[Tool]:
     """Each program once, with the first reason."""
-    unique = {each.program: each for each in reversed(order.tools)}
+    unique = {each.program: each for each in reversed(tools)}
     return sorted(unique.values(), key=lambda each: each.program)
 
 
-def _checks(order: Order) -> Iterator[Result]:
-    for each in _tools(order):
+def _checks(build: Path, images: Collection[Needs], tools: Iterable[Tool]) -> Iterator[Result]:
+    for each in tools:
         found = tool(each.program)
         yield Result(each.program, found is not None, f"{each.why}", f"needed {each.why}", each.apt)
     yield _sandbox()
-    yield _space(Path(order.build), order.space)
-    yield from _clock(order.mirrors)
+    yield _space(build, max(each.space for each in images))
+    yield from _clock(dict.fromkeys(mirror for each in images for mirror in each.mirrors))
     openable = os.access(KVM, os.R_OK | os.W_OK)
     told = (
         "may be opened; whether it works shows at the first boot"
@@ -153,7 +172,7 @@ def _space(build: Path, need: int) -> Result:
     )
 
 
-def _clock(mirrors: Iterable[str]) -> Iterator[Result]:
+def _clock(mirrors: Collection[str]) -> Iterator[Result]:
     """Against the first mirror that tells the time: a clock that is off is refused by AWS, and by apt."""
     import urllib.error
     import urllib.request

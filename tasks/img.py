@@ -7,38 +7,31 @@ Needs: tar, mke2fs, debugfs, e2fsck; namespaces, but neither root nor a loop dev
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.distro import distro
+from tasks.distro import system
+from tasks.distro.system import System
 from tasks.kit import exttimes
 from tasks.kit.ext import Ext
 from tasks.kit.fault import Fault, ImageFault, ToolFault
 from tasks.kit.files import appearing, sha256
 from tasks.kit.proc import Command, ask
 from tasks.kit.report import Report
-from tasks.kit.sandbox import Sandbox, mount_memory, mount_point, sandbox
+from tasks.kit.sandbox import Sandbox, inhabited, mount_memory, mount_point, sandbox
 from tasks.plan import disk
 from tasks.plan.content import Entry, authorized, overlay, rendered
 from tasks.spec import names
-from tasks.spec.model import Disk, Image, LaidFile, Repository, Script, Ssh
+from tasks.spec.model import Disk, Image, LaidFile, Script, Ssh
 from tasks.spec.part import Part
 from tasks.spec.record import FileStamp, ImgStamp, RootfsStamp, now
+from tasks.spec.source import AptRepository, YumRepository
 from tasks.spec.tool import SANDBOX, TAR, Tool
 
 RECIPE = 1
 FIRST_BOOT = "/usr/local/lib/doit-ami/first-boot"
-BOUND = (
-    "full",
-    "null",
-    "random",
-    "tty",
-    "urandom",
-    "zero",
-)  # the host's nodes that a script may rely on
 PROFILE = "mke2fs.conf"
-MENU = "menu.lst"
 FEIGNED = 8  # times the disk: what is measured on when the content does not fit
 
 
@@ -47,7 +40,8 @@ class Order(Part):
 
     image: str
     distro: str
-    repositories: tuple[Repository, ...]
+    release: str
+    repositories: tuple[AptRepository | YumRepository, ...]
     disk: Disk
     ssh: Ssh
     hostname: str
@@ -67,8 +61,12 @@ class Order(Part):
     def templates(self) -> tuple[str, ...]:
         """Every template that this image is made of."""
         own = tuple(laid.template for laid in self.files.values() if laid.template)
-        skeleton = tuple(laid.template for laid in distro(self.distro).SKELETON)
-        return tuple(sorted({*own, *skeleton, PROFILE, MENU}))
+        skeleton = tuple(laid.template for laid in self.system.skeleton)
+        return tuple(sorted({*own, *skeleton, PROFILE}))
+
+    @property
+    def system(self) -> System:
+        return system(self.distro, self.release)
 
 
 def tools(_: Order) -> tuple[Tool, ...]:
@@ -103,6 +101,7 @@ def body(
             mount_memory(box, tree)
             report.said("unpacking the root file system")
             _unpack(box, tree, rootfs.absolute(), overlay(entries, epoch=order.epoch))
+            _append(box, tree, [entry for entry in entries if entry.append])
             _chroot(box, tree, order, scripts, report)
             report.said("making the file system")
             _make(box, tree, scratch.absolute(), order, templates[PROFILE])
@@ -127,16 +126,16 @@ def _entries(
         return rendered(template, templates[template].read_text(), values).encode()
 
     yield Entry("/dev", None, 0o755)
-    for laid in distro(order.distro).SKELETON:
-        yield Entry(laid.path, text(laid.template), laid.mode)
-    yield Entry("/boot/grub/menu.lst", text(MENU))
-    yield from authorized(order.ssh.authorized_keys, (public_key.read_text(), *order.ssh.extra_keys))
+    for laid in order.system.skeleton:
+        yield Entry(laid.path, text(laid.template), laid.mode, append=laid.append)
+    keys = public_key.read_text(), *order.ssh.extra_keys
+    yield from authorized(order.ssh.authorized_keys, keys, mode=order.ssh.authorized_keys_mode)
     for number, script in enumerate(script for script in order.scripts if script.when == "first-boot"):
         name = Path(script.run).stem.replace(".", "-")  # run-parts passes over names with dots
         yield Entry(f"{FIRST_BOOT}/{number:02d}-{name}", scripts[script.run].read_bytes(), 0o755)
     for path, own in order.files.items():
         data = own.content.encode() if own.content is not None else text(own.template or "")
-        yield Entry(path, data, own.mode, own.owner, own.group)
+        yield Entry(path, data, own.mode, own.owner, own.group, own.append)
 
 
 def _values(order: Order) -> Mapping[str, Any]:
@@ -177,27 +176,24 @@ def _unpack(box: Sandbox, tree: Path, rootfs: Path, layer: bytes) -> None:
     box.run(Command(over, "lay the configuration over it", stdin=layer))
 
 
+def _append(box: Sandbox, tree: Path, entries: Iterable[Entry]) -> None:
+    """From inside: where a link of the image points, it points within the image."""
+    for entry in entries:
+        argv = ("chroot", str(tree), "tee", "--append", entry.path)
+        box.run(Command(argv, f"append to {entry.path}", stdin=entry.data or b""))
+
+
 def _chroot(box: Sandbox, tree: Path, order: Order, scripts: Mapping[str, Path], report: Report) -> None:
     """Enable the services and run the scripts, with the few nodes and mounts they may rely on; no network."""
-    box.run(Command(("mount", "-t", "proc", "proc", f"{tree}/proc"), "mount the image's proc"))
-    for name in BOUND:
-        box.run(Command(("touch", f"{tree}/dev/{name}"), f"make room for /dev/{name}"))
-        box.run(Command(("mount", "--bind", f"/dev/{name}", f"{tree}/dev/{name}"), f"lend /dev/{name}"))
     env = {"SOURCE_DATE_EPOCH": str(order.epoch), "DEBIAN_FRONTEND": "noninteractive"}
-    units = distro(order.distro).UNITS
-    box.run(
-        Command(
-            ("chroot", str(tree), "systemctl", "enable", *units), "enable the image's services", env=env
-        )
-    )
-    for script in order.scripts:
-        if script.when == "build":
-            report.said(f"running {script.run}")
-            _script(box, tree, scripts[script.run].absolute(), env)
-    for name in BOUND:
-        box.run(Command(("umount", f"{tree}/dev/{name}"), f"take /dev/{name} back"))
-        box.run(Command(("rm", f"{tree}/dev/{name}"), f"remove the room for /dev/{name}"))
-    box.run(Command(("umount", f"{tree}/proc"), "unmount the image's proc"))
+    with inhabited(box, tree):
+        if order.system.units:
+            enable = ("chroot", str(tree), "systemctl", "enable", *order.system.units)
+            box.run(Command(enable, "enable the image's services", env=env))
+        for script in order.scripts:
+            if script.when == "build":
+                report.said(f"running {script.run}")
+                _script(box, tree, scripts[script.run].absolute(), env)
 
 
 def _script(box: Sandbox, tree: Path, script: Path, env: Mapping[str, str]) -> None:

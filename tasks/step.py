@@ -150,7 +150,7 @@ def perform(
     """One stage, with everything asked for before it begins. A fault is doit's failure; any other exception is our bug."""
     label = f"{stage.__name__.rpartition('.')[2]}:{name}"
     try:
-        _ready(stage, order, watched)
+        _ready(stage, order, watched, name)
         if "log" in paths:
             paths["log"].parent.mkdir(parents=True, exist_ok=True)
             paths["log"].write_bytes(b"")
@@ -179,7 +179,7 @@ def act(stage: Any, order: Part, given: Mapping[str, Path], **params: Any) -> Ta
     return None
 
 
-def _ready(stage: Any, order: Part, watched: Sequence[Path]) -> None:
+def _ready(stage: Any, order: Part, watched: Sequence[Path], name: str) -> None:
     """doit starts a body even when its inputs are missing; and tools are asked for before the first is needed."""
     needed = stage.tools(order) if hasattr(stage, "tools") else ()
     missing = {each.program: each for each in needed if not tool(each.program)}
@@ -187,7 +187,7 @@ def _ready(stage: Any, order: Part, watched: Sequence[Path]) -> None:
         raise HostFault(
             f"{len(missing)} tool(s) are not installed",
             evidence=[f"{each.program}: needed {each.why}" for each in missing.values()],
-            hint="doit host --install",
+            hint=f"doit host --install --image={name}",
         )
     gone = [str(path) for path in watched if not path.exists()]
     if gone:

@@ -17,6 +17,7 @@ import pytest
 from tasks.cloud import local
 from tasks.cloud.clients import Cloud, connect
 from tasks.kit import files
+from tasks.kit.report import Silent
 from tasks.spec import record
 from tasks.spec.cloud import CloudSpec
 
@@ -77,7 +78,7 @@ def elsewhere(url: str, **more: str) -> CloudSpec:
     )
 
 
-class Heard:
+class Heard(Silent):
     """A report that remembers."""
 
     def __init__(self) -> None:

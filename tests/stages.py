@@ -8,6 +8,7 @@ from tasks import boot, img, rootfs
 from tasks.kit.report import Silent
 from tasks.spec.load import Project as Loaded
 from tasks.spec.load import load
+from tasks.spec.model import Image
 from tasks.spec.names import Shelf
 from tests.projects import Project
 
@@ -18,6 +19,10 @@ def loaded(project: Project) -> Loaded:
     """Its configuration. The working directory becomes the project's, as doit has it."""
     os.chdir(project.path)
     return load()
+
+
+def image(project: Loaded, name: str = NAME) -> Image:
+    return next(each for each in project.images if each.name == name)
 
 
 def shelf(image: str = NAME) -> Shelf:

@@ -18,7 +18,7 @@ def project(built, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     copied = projects.clone(built, tmp_path / "project")
     loaded = stages.loaded(copied)
-    copied.order = boot.Order.of(loaded.images[0])
+    copied.order = boot.Order.of(stages.image(loaded))
     stages.shelf().boot.unlink()
     return copied
 
@@ -129,7 +129,7 @@ def test_a_first_boot_script_runs(project):
     Path("hello.sh").write_text(
         "#!/bin/sh\nip -brief -4 address show scope global > /dev/console\necho it ran > /dev/console\n"
     )
-    order = img.Order.of(loaded.images[0], loaded.epoch)
+    order = img.Order.of(stages.image(loaded), loaded.epoch)
     stages.make_img(
         order.model_copy(update={"scripts": (Script(run="hello.sh", when="first-boot"),)}), at
     )

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from tasks import host
-from tasks.kit.fault import HostFault
+from tasks.kit.fault import ConfigFault, HostFault
 from tasks.spec.tool import Tool
 
 SH = Tool("sh", "to run scripts", "dash", "bash")
 
 
 def order(tmp_path: Path, *tools: Tool, mirrors: tuple[str, ...] = (), space: int = 1) -> host.Order:
-    return host.Order(build=str(tmp_path / "build"), space=space, mirrors=mirrors, tools=tools)
+    needs = host.Needs(space=space, mirrors=mirrors, tools=tools)
+    return host.Order(build=str(tmp_path / "build"), usual=("image",), images={"image": needs})
 
 
 def test_a_host_that_has_everything_passes(tmp_path, capsys):
@@ -39,6 +40,19 @@ def test_all_that_is_missing_is_told_with_its_reason(tmp_path, capsys):
     assert "make room, or write another `build`" in caught.value.evidence[2]
     assert caught.value.hint == "doit host --install"
     assert "MISSING no-such-a" in capsys.readouterr().out
+
+
+def test_one_image_is_looked_at_alone(tmp_path, capsys):
+    """What another lacks is no concern of whoever builds this one."""
+    two = order(tmp_path, SH)
+    lacking = host.Needs(space=1, mirrors=(), tools=(Tool("no-such-a", "to do a", "a", "a"),))
+    two = two.model_copy(update={"images": {**two.images, "other": lacking}})
+    host.body(two)
+    with pytest.raises(HostFault, match=r"lacks 1 thing\(s\)"):
+        host.body(two, image="other")
+    with pytest.raises(ConfigFault, match="there is no image othr") as caught:
+        host.body(two, image="othr")
+    assert caught.value.hint == "one of: image, other"
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def project(built, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     copied = projects.clone(built, tmp_path / "project")
     loaded = stages.loaded(copied)
-    copied.order = img.Order.of(loaded.images[0], loaded.epoch)
+    copied.order = img.Order.of(stages.image(loaded), loaded.epoch)
     return copied
 
 

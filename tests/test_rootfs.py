@@ -4,8 +4,8 @@ import pytest
 
 from tasks import rootfs
 from tasks.kit.fault import ConfigFault, HostFault
-from tasks.spec.model import Repository
 from tasks.spec.record import RootfsStamp
+from tasks.spec.source import AptRepository
 from tests import projects, stages
 
 
@@ -14,7 +14,7 @@ def wanted(tmp_path, monkeypatch):
     """An order that would succeed, but for what a test changes in it."""
     monkeypatch.chdir(tmp_path)  # and back, when the test is over
     loaded = stages.loaded(projects.copy(tmp_path / "project"))
-    return rootfs.Order.of(loaded.images[0], loaded.epoch)
+    return rootfs.Order.of(stages.image(loaded), loaded.epoch)
 
 
 def refused(order: rootfs.Order, kind: type[Exception], said: str) -> None:
@@ -35,7 +35,7 @@ def test_an_unknown_package_is_named(wanted):
 
 def test_a_mirror_that_does_not_answer_is_named(wanted):
     """With the address that was tried."""
-    dead = Repository(uri="http://127.0.0.1:9/debian", suites=("bookworm",))
+    dead = AptRepository(uri="http://127.0.0.1:9/debian", suites=("bookworm",))
     refused(
         wanted.model_copy(update={"repositories": (dead,)}),
         HostFault,

@@ -1,47 +1,65 @@
-"""Package managers: what a distribution must be able to say and do. One module each, found by the image's `distro`."""
+"""Package managers: what a distribution must be able to say and do. One module for each kind, found by the image's `distro`."""
 
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, Self, cast, get_args
 
+from tasks.distro.system import System
 from tasks.kit.report import Report
-from tasks.plan.content import Laid
-from tasks.spec.model import Architecture, Repository
+from tasks.spec.model import Architecture, Image
 from tasks.spec.part import Part
 from tasks.spec.record import Package
+from tasks.spec.source import AptDistribution, AptRepository, RpmDistribution, Yum, YumRepository
 from tasks.spec.tool import Tool
 
-FAMILY = {"debian": "apt"}
+FAMILY = {
+    **dict.fromkeys(get_args(AptDistribution), "apt"),
+    **dict.fromkeys(get_args(RpmDistribution), "dnf"),
+}
 
 
 class Wanted(Part):
     """What a package manager needs to know of an image."""
 
+    distro: str
     release: str
     architecture: Architecture
-    repositories: tuple[Repository, ...]
+    repositories: tuple[AptRepository | YumRepository, ...]
     packages: tuple[str, ...]
+    groups: tuple[str, ...] = ()
+    yum: Yum = Yum()
+    tls: str = "enabled"
     epoch: int  # seconds since 1970: no file is younger
+
+    @classmethod
+    def of(cls, image: Image, epoch: int) -> Self:
+        """Every key that the image has; those of the other family keep their defaults."""
+        taken = {name: getattr(image, name) for name in cls.model_fields if hasattr(image, name)}
+        return cls(**taken, epoch=epoch)
 
 
 class Distro(Protocol):
-    TOOLS: tuple[Tool, ...]
     HOOKS: tuple[str, ...]  # templates that shape the root file system while it is populated
-    SKELETON: tuple[Laid, ...]  # templates that every image of this family gets, and where
-    UNITS: tuple[str, ...]  # services to enable
-    PACKAGE_QUERY: (
-        str  # a shell command that prints name, version and architecture of every package, between tabs
-    )
+
+    def tools(self, wanted: Wanted) -> tuple[Tool, ...]:
+        """The host's programs that it takes."""
+
+    def system(self, name: str, release: str) -> System:
+        """What an image of this distribution gets, beside its packages."""
 
     def populate(
         self, wanted: Wanted, tar: Path, *, hooks: Mapping[str, Path], log: Path, report: Report
-    ) -> None:
-        """A root file system at `tar`: numeric owners, no device nodes, no host keys; the same packages, the same bytes."""
+    ) -> tuple[Package, ...]:
+        """A root file system at `tar`: numeric owners, no device nodes, no host keys; the same packages, the same bytes.
 
-    def installed(self, tar: Path) -> tuple[Package, ...]:
-        """Every package in a root file system, sorted by name and architecture."""
+        Every package in it, sorted by name and architecture.
+        """
 
 
 def distro(name: str) -> Distro:
     return cast("Distro", import_module(f"tasks.distro.{FAMILY[name]}"))
+
+
+def system(name: str, release: str) -> System:
+    return distro(name).system(name, release)

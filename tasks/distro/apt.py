@@ -3,19 +3,18 @@
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tasks.kit.fault import ConfigFault, Fault, HostFault, ToolFault
+from tasks.distro import Wanted
+from tasks.distro.complaints import Complaint, explained
+from tasks.distro.system import OWN_UNITS, SYSTEMD, System
+from tasks.kit.fault import ConfigFault, HostFault, ToolFault
 from tasks.kit.proc import Command
 from tasks.kit.report import Report
 from tasks.kit.sandbox import mount_memory, mount_point, sandbox
 from tasks.plan.content import Laid
-from tasks.spec.model import Repository
 from tasks.spec.record import Package
+from tasks.spec.source import AptRepository
 from tasks.spec.tool import SANDBOX, TAR, Tool
-
-if TYPE_CHECKING:
-    from tasks.distro import Wanted
 
 TOOLS = (
     Tool("mmdebstrap", "to populate a Debian root file system", "mmdebstrap", "mmdebstrap"),
@@ -24,47 +23,46 @@ TOOLS = (
     *SANDBOX,
 )
 HOOKS = ("debian/essential-hook", "debian/customize-hook")
-SKELETON = (
-    Laid("/etc/fstab", "fstab"),
-    Laid("/etc/hostname", "hostname"),
-    Laid("/etc/hosts", "hosts"),
-    Laid("/etc/machine-id", "machine-id"),
-    Laid("/etc/ssh/sshd_config.d/10-doit-ami.conf", "sshd.conf"),
-    Laid("/etc/systemd/network/80-dhcp.network", "dhcp.network"),
-    Laid("/etc/systemd/system/host-keys.service", "host-keys.service"),
-    Laid("/usr/local/lib/doit-ami/host-keys", "host-keys.sh", mode=0o755),
-    Laid("/etc/systemd/system/first-boot.service", "first-boot.service"),
-    Laid("/etc/apt/sources.list.d/0000main.sources", "debian/sources"),
+SYSTEM = System(
+    skeleton=(*SYSTEMD, Laid("/etc/apt/sources.list.d/0000main.sources", "debian/sources")),
+    units=("systemd-networkd.service", *OWN_UNITS),
+    package_query=r"dpkg-query -W -f '${Package}\t${Version}\t${Architecture}\n'",
 )
-UNITS = ("systemd-networkd.service", "host-keys.service", "first-boot.service")
-PACKAGE_QUERY = r"dpkg-query -W -f '${Package}\t${Version}\t${Architecture}\n'"
 
-ARCHITECTURES = {"i386": "i386", "x86_64": "amd64"}
-# What apt says, and what it means to somebody who wrote an image's configuration.
+ARCHITECTURES = {"i386": "i386", "x86_64": "amd64", "arm64": "arm64"}
 KNOWN = (
-    (
+    Complaint(
         re.compile(r"E: Unable to locate package (\S+)"),
         ConfigFault,
         "packages: no mirror has a package {0}",
     ),
-    (
+    Complaint(
         re.compile(r"E: Package '(\S+)' has no installation candidate"),
         ConfigFault,
         "packages: {0} cannot be installed",
     ),
-    (
+    Complaint(
         re.compile(r"E: The repository '([^']+)' .*(?:Release|signed)"),
         ConfigFault,
         "repositories: no signed release at {0}",
     ),
-    (re.compile(r"(?:E|W): Failed to fetch (\S+)"), HostFault, "the mirror did not give {0}"),
+    Complaint(re.compile(r"(?:E|W): Failed to fetch (\S+)"), HostFault, "the mirror did not give {0}"),
 )
 
 
+def tools(_: Wanted) -> tuple[Tool, ...]:
+    return TOOLS
+
+
+def system(_name: str, _release: str) -> System:
+    return SYSTEM
+
+
 def populate(
-    wanted: "Wanted", tar: Path, *, hooks: Mapping[str, Path], log: Path, report: Report
-) -> None:
+    wanted: Wanted, tar: Path, *, hooks: Mapping[str, Path], log: Path, report: Report
+) -> tuple[Package, ...]:
     said: list[str] = []
+    repositories = _repositories(wanted)
 
     def seen(line: str) -> None:
         said.append(line)
@@ -77,12 +75,36 @@ def populate(
         # mmdebstrap binds the host's /dev/shm, and may not when anything is mounted below that.
         mount_memory(box, Path("/dev/shm"), mode="01777")  # noqa: S108 - the sandbox's own
         try:
-            box.run(_mmdebstrap(wanted, tar, hooks, temporary), seen=seen)
+            box.run(_mmdebstrap(wanted, tar, hooks, temporary, stdin=sources(repositories)), seen=seen)
         except ToolFault as fault:
-            raise _explained(fault, said) from fault
+            raise explained(fault, said, KNOWN) from fault
+    report.said("reading what was installed")
+    return _installed(tar)
 
 
-def _mmdebstrap(wanted: "Wanted", tar: Path, hooks: Mapping[str, Path], temporary: Path) -> Command:
+def _repositories(wanted: Wanted) -> tuple[AptRepository, ...]:
+    """Raises ConfigFault when there are none, or when a keyring is not where they say."""
+    found = tuple(each for each in wanted.repositories if isinstance(each, AptRepository))
+    if not found:
+        raise ConfigFault(
+            f"this machine has no apt sources for {wanted.release}",
+            hint=f"write where its packages come from: repositories: [{{uri: ..., suites: [{wanted.release}]}}]",
+        )
+    lacking = sorted(
+        {each.signed_by for each in found if each.signed_by and not Path(each.signed_by).is_file()}
+    )
+    if lacking:
+        raise ConfigFault(
+            "a keyring of `repositories` is not here",
+            evidence=lacking,
+            hint="install the package that brings it (ubuntu-archive-keyring, debian-archive-keyring), or correct `signed_by`",
+        )
+    return found
+
+
+def _mmdebstrap(
+    wanted: Wanted, tar: Path, hooks: Mapping[str, Path], temporary: Path, *, stdin: str
+) -> Command:
     essential, customize = (hooks[name].absolute() for name in HOOKS)
     return Command(
         (
@@ -100,12 +122,12 @@ def _mmdebstrap(wanted: "Wanted", tar: Path, hooks: Mapping[str, Path], temporar
             *(wanted.release, str(tar), "-"),
         ),
         "populate the root file system",
-        stdin=sources(wanted.repositories),
+        stdin=stdin,
         env={"SOURCE_DATE_EPOCH": str(wanted.epoch), "TMPDIR": str(temporary)},
     )
 
 
-def sources(repositories: Iterable[Repository]) -> str:
+def sources(repositories: Iterable[AptRepository]) -> str:
     """A deb822 sources file."""
     return "\n".join(
         f"Types: deb\nURIs: {each.uri}\nSuites: {' '.join(each.suites)}\nComponents: {' '.join(each.components)}\n"
@@ -114,19 +136,7 @@ def sources(repositories: Iterable[Repository]) -> str:
     )
 
 
-def _explained(fault: ToolFault, said: Iterable[str]) -> Fault:
-    """The same fault in the user's words, where apt's are known."""
-    for line in said:
-        for pattern, kind, meaning in KNOWN:
-            match = pattern.search(line)
-            if match:
-                return kind(
-                    meaning.format(*match.groups()), evidence=(line,), where=fault.where, hint=fault.hint
-                )
-    return fault
-
-
-def installed(tar: Path) -> tuple[Package, ...]:
+def _installed(tar: Path) -> tuple[Package, ...]:
     import tarfile
 
     with tarfile.open(tar) as archive:

@@ -23,6 +23,9 @@ class Report(Protocol):
     def moved(self, done: int, total: int, unit: str = "B") -> None:
         """How far it is: `done` of `total`, in bytes or in `unit`."""
 
+    def noted(self, text: str) -> None:
+        """What whoever reads the run's output later ought to know; it fails nothing."""
+
 
 class Silent:
     """Nobody watches."""
@@ -30,6 +33,8 @@ class Silent:
     def said(self, text: str) -> None: ...
 
     def moved(self, done: int, total: int, unit: str = "B") -> None: ...
+
+    def noted(self, text: str) -> None: ...
 
 
 class Pen:
@@ -52,6 +57,10 @@ class Pen:
         if self.progress is None:
             self.moved_since = (time.monotonic(), done)
         self.progress = (done, total, unit)
+
+    def noted(self, text: str) -> None:
+        self.out.write(("\r\x1b[K" if self.live else "") + f"   {self.name} {text}\n")
+        self.out.flush()
 
     def watch(self) -> None:
         while not self.ended.wait(LIVE if self.live else PLAIN):

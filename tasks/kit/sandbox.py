@@ -15,6 +15,8 @@ from tasks.kit.fault import HostFault
 from tasks.kit.proc import PIPE, STDOUT, Command, ask, run, spawn
 
 OWN = ("--mount", "--pid", "--uts", "--ipc")
+# The host's nodes that a package's scripts may rely on.
+NODES = ("full", "null", "random", "tty", "urandom", "zero")
 # As a user: root inside is us outside, and the sub-ids of /etc/subuid are everybody else.
 MAPPED = ("--map-root-user", "--map-auto")
 
@@ -96,3 +98,28 @@ def mount_point(where: Path) -> Iterator[Path]:
         yield where.absolute()
     finally:
         where.rmdir()
+
+
+@contextmanager
+def inhabited(box: Sandbox, tree: Path) -> Iterator[None]:
+    """proc and the few device nodes in a root file system, for as long as programs run in it. /dev and /proc must be there.
+
+    When the block fails they stay, and go with the sandbox.
+    """
+    proc, dev = tree / "proc", [tree / "dev" / name for name in NODES]
+    box.run(Command(("mount", "-t", "proc", "proc", str(proc)), "mount the image's proc"))
+    box.run(Command(("touch", *map(str, dev)), "make room for device nodes"))
+    for node in dev:
+        box.run(Command(("mount", "--bind", f"/dev/{node.name}", str(node)), f"lend /dev/{node.name}"))
+    yield
+    box.run(Command(("umount", *map(str, dev), str(proc)), "take back what was lent"))
+    box.run(Command(("rm", *map(str, dev)), "remove the room for device nodes"))
+
+
+@contextmanager
+def lent(box: Sandbox, folder: Path, where: Path) -> Iterator[None]:
+    """A folder of the host's at a place in a root file system. When the block fails it stays, and goes with the sandbox."""
+    box.run(Command(("install", "-d", str(where)), f"make room at {where}"))
+    box.run(Command(("mount", "--bind", str(folder), str(where)), f"lend {folder}"))
+    yield
+    box.run(Command(("umount", str(where)), f"take {folder} back"))

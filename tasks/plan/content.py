@@ -19,6 +19,7 @@ class Laid:
     path: str
     template: str
     mode: int = 0o644
+    append: bool = False  # to the file that a package brings
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Entry:
     mode: int = 0o644
     owner: int = 0
     group: int = 0
+    append: bool = False  # the data, to a file that is there
 
 
 def rendered(name: str, text: str, values: Mapping[str, Any]) -> str:
@@ -63,10 +65,13 @@ def _line_of(error: BaseException) -> int | None:
 
 
 def overlay(entries: Iterable[Entry], *, epoch: int) -> bytes:
-    """A tar of the entries, sorted, numeric owners, every time the epoch. The later of two entries for a path wins."""
+    """A tar of the entries but what is appended: sorted, numeric owners, every time the epoch.
+
+    The later of two entries for a path wins.
+    """
     import tarfile
 
-    chosen = {entry.path: entry for entry in entries}
+    chosen = {entry.path: entry for entry in entries if not entry.append}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for path in sorted(chosen):
@@ -85,7 +90,7 @@ def _member(entry: Entry, epoch: int) -> "tarfile.TarInfo":
     return member
 
 
-def authorized(path: str, keys: Iterable[str]) -> Iterator[Entry]:
+def authorized(path: str, keys: Iterable[str], *, mode: int) -> Iterator[Entry]:
     """The keys that may log in, in a folder that sshd's strict modes accept."""
     yield Entry(str(PurePosixPath(path).parent), None, mode=0o700)
-    yield Entry(path, "".join(f"{key.strip()}\n" for key in keys).encode(), mode=0o600)
+    yield Entry(path, "".join(f"{key.strip()}\n" for key in keys).encode(), mode=mode)

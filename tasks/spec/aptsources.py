@@ -4,12 +4,32 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tasks.spec.model import Repository
+from tasks.spec.source import AptRepository
 
 
-def host_repositories(release: str, etc_apt: Path = Path("/etc/apt")) -> tuple[Repository, ...]:
-    """Every enabled binary source of `release` and its updates and security suites, in the order apt reads them."""
-    return tuple(_narrowed(_stanzas(etc_apt), release))
+def host_repositories(
+    distribution: str, release: str, etc: Path = Path("/etc")
+) -> tuple[AptRepository, ...]:
+    """Every enabled binary source of `release` and its updates and security suites, in the order apt reads them.
+
+    A host of the same distribution but of another release has mirrors that hold this one, too.
+    """
+    stanzas = list(_stanzas(etc / "apt"))
+    found = tuple(_narrowed(stanzas, release))
+    host = _os_release(etc / "os-release")
+    if found or host.get("ID") != distribution:
+        return found
+    own = host.get("VERSION_CODENAME", "")
+    return tuple(
+        each.model_copy(update={"suites": tuple(suite.replace(own, release) for suite in each.suites)})
+        for each in _narrowed(stanzas, own)
+    )
+
+
+def _os_release(path: Path) -> dict[str, str]:
+    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+    pairs = (line.split("=", 1) for line in lines if "=" in line)
+    return {name: value.strip("\"'") for name, value in pairs}
 
 
 def _stanzas(etc_apt: Path) -> Iterator[dict[str, str]]:
@@ -48,12 +68,12 @@ def _one_line(text: str) -> Iterator[dict[str, str]]:
             }
 
 
-def _narrowed(stanzas: Iterable[dict[str, str]], release: str) -> Iterator[Repository]:
+def _narrowed(stanzas: Iterable[dict[str, str]], release: str) -> Iterator[AptRepository]:
     wanted = (release, f"{release}-updates", f"{release}-security")
     for fields in stanzas:
         suites = tuple(suite for suite in fields.get("suites", "").split() if suite in wanted)
         for uri in fields.get("uris", "").split() if suites else ():
-            yield Repository(
+            yield AptRepository(
                 uri=uri,
                 suites=suites,
                 components=tuple(fields.get("components", "").split()) or ("main",),

@@ -1,10 +1,10 @@
 """config/*.yaml to frozen values. Everything that is wrong is told at once, with file, line and what to write."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -12,10 +12,27 @@ from pydantic import BaseModel, ValidationError
 from tasks.kit.fault import ConfigFault
 from tasks.spec.aptsources import host_repositories
 from tasks.spec.cloud import LOCAL_ACCOUNT, CloudSpec
-from tasks.spec.model import Image, Site
+from tasks.spec.model import AptImage, Image, RpmImage, Site
+from tasks.spec.source import AptDistribution, RpmDistribution
 
 Loc = tuple[int | str, ...]
 Model = TypeVar("Model", bound=BaseModel)
+
+IMAGES: dict[str, type[Image]] = {
+    **dict.fromkeys(get_args(AptDistribution), AptImage),
+    **dict.fromkeys(get_args(RpmDistribution), RpmImage),
+}
+OF_A_FAMILY = {"repositories"} | RpmImage.model_fields.keys() - AptImage.model_fields.keys()
+BASE = "extends"  # the key that names another image
+
+
+@dataclass(frozen=True)
+class Written:
+    """A YAML file as it was written: its keys, and the line of each place."""
+
+    path: Path
+    value: Mapping[str, Any]
+    lines: Mapping[Loc, int]
 
 
 @dataclass(frozen=True)
@@ -41,11 +58,12 @@ def load(config: Path = Path("config"), templates: Path = Path("templates")) -> 
     """Raises ConfigFault with one line for each thing that is wrong, in any file."""
     wrong: list[str] = []
     site = _file(config / "site.yaml", Site, {}, wrong)
-    images = [_image(path, templates, wrong) for path in sorted((config / "images").glob("*.y*ml"))]
-    names = [path.stem for path in (config / "images").glob("*.yaml")]
+    files = _written(config / "images", wrong)
+    images = [_image(each, files, templates, wrong) for each in files.values() if each]
     cloud = None
     if site:
-        wrong += _unknown(site, names, config / "site.yaml")
+        wrong += _unknown(site, list(files), config / "site.yaml")
+        wrong += _without_mirror(site, images, config / "images")
         cloud = _cloud(config, site.cloud, wrong)
     if wrong or not site or not cloud:
         things = "1 thing is" if len(wrong) == 1 else f"{len(wrong)} things are"
@@ -53,11 +71,22 @@ def load(config: Path = Path("config"), templates: Path = Path("templates")) -> 
     return Project(site=site, cloud=cloud, images=tuple(image for image in images if image))
 
 
-def _image(path: Path, templates: Path, wrong: list[str]) -> Image | None:
-    if path.suffix != ".yaml":
-        wrong.append(f"{path}: is not read; call it {path.stem}.yaml")
+def _written(folder: Path, wrong: list[str]) -> dict[str, Written | None]:
+    """Every image's file, by name."""
+    wrong += [f"{path}: is not read; call it {path.stem}.yaml" for path in sorted(folder.glob("*.yml"))]
+    return {path.stem: _read(path, wrong) for path in sorted(folder.glob("*.yaml"))}
+
+
+def _image(
+    file: Written, files: Mapping[str, Written | None], templates: Path, wrong: list[str]
+) -> Image | None:
+    path, value = file.path, _inherited(file, files, wrong)
+    if value is None:
         return None
-    image = _file(path, Image, {"name": path.stem}, wrong)
+    model = IMAGES.get(str(value.get("distro")), Image)
+    if model is Image:  # of which family, nobody can say: the rest is judged all the same
+        value = {key: each for key, each in value.items() if key not in OF_A_FAMILY}
+    image = _validated(Written(path, value, file.lines), model, {"name": path.stem}, wrong)
     if image is None:
         return None
     wrong += [
@@ -70,15 +99,41 @@ def _image(path: Path, templates: Path, wrong: list[str]) -> Image | None:
         for where, laid in image.files.items()
         if laid.template and not (templates / laid.template).is_file()
     ]
-    if image.repositories:
+    if not isinstance(image, AptImage) or image.repositories:
         return image
-    found = host_repositories(image.release)
-    if not found:
+    return image.model_copy(update={"repositories": host_repositories(image.distro, image.release)})
+
+
+def _inherited(
+    file: Written, files: Mapping[str, Written | None], wrong: list[str]
+) -> Mapping[str, Any] | None:
+    """The keys of an image with those of the image that it extends; None when one of the two cannot be read."""
+    base = file.value.get(BASE)
+    if base is None:
+        return file.value
+    at = f"{file.path}:{file.lines.get((BASE,), 1)}: {BASE}"
+    parent = files.get(base) if isinstance(base, str) else None
+    if parent is None:
+        if base not in files:
+            wrong.append(f"{at}: {base!r}: there is no config/images/{base}.yaml")
+        return None
+    if BASE in parent.value:
         wrong.append(
-            f"{path}: repositories: this machine has no apt sources for {image.release}; write where its packages come"
-            f" from: [{{uri: ..., suites: [{image.release}]}}]"
+            f"{at}: {base} extends another itself; extend {parent.value[BASE]}, and say here what differs"
         )
-    return image.model_copy(update={"repositories": found})
+        return None
+    own = {key: value for key, value in file.value.items() if key != BASE}
+    return {**parent.value, **own}
+
+
+def _without_mirror(site: Site, images: Iterable[Image | None], folder: Path) -> Iterator[str]:
+    """What is built every day and has no place to come from. The others may wait until somebody asks for them."""
+    for image in images:
+        if isinstance(image, AptImage) and not image.repositories and image.name in site.images:
+            yield (
+                f"{folder / image.name}.yaml: repositories: this machine has no apt sources for {image.release}; write"
+                f" where its packages come from: [{{uri: ..., suites: [{image.release}]}}]"
+            )
 
 
 def _cloud(config: Path, name: str, wrong: list[str]) -> CloudSpec | None:
@@ -111,6 +166,11 @@ def _unknown(site: Site, names: list[str], path: Path) -> Iterator[str]:
 
 def _file(path: Path, model: type[Model], extra: Mapping[str, Any], wrong: list[str]) -> Model | None:
     """One file as one model; what is wrong with it is added to `wrong`."""
+    file = _read(path, wrong)
+    return _validated(file, model, extra, wrong) if file else None
+
+
+def _read(path: Path, wrong: list[str]) -> Written | None:
     try:
         value, lines, twice = parse(path.read_text())
     except FileNotFoundError:
@@ -123,16 +183,22 @@ def _file(path: Path, model: type[Model], extra: Mapping[str, Any], wrong: list[
     if not isinstance(value, dict):
         wrong.append(f"{path}: holds no keys")
         return None
+    return Written(path, value, lines)
+
+
+def _validated(
+    file: Written, model: type[Model], extra: Mapping[str, Any], wrong: list[str]
+) -> Model | None:
     try:
-        return model.model_validate({**value, **extra})
+        return model.model_validate({**file.value, **extra})
     except ValidationError as error:
         for item in error.errors():
             line = next(
-                lines[item["loc"][:end]]
+                file.lines[item["loc"][:end]]
                 for end in range(len(item["loc"]), -1, -1)
-                if item["loc"][:end] in lines
+                if item["loc"][:end] in file.lines
             )
-            wrong.append(f"{path}:{line}: {_told(item, model)}")
+            wrong.append(f"{file.path}:{line}: {_told(item, model)}")
         return None
 
 

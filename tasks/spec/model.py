@@ -16,9 +16,17 @@ from pydantic import (
 from tasks.spec.cloud import AmiName
 from tasks.spec.names import NAME_TAG, OURS, TAKEN
 from tasks.spec.part import Part
+from tasks.spec.source import (
+    AptDistribution,
+    AptRepository,
+    Group,
+    RpmDistribution,
+    Yum,
+    YumRepository,
+)
 from tasks.spec.units import UNITS, size
 
-Architecture = Literal["i386", "x86_64"]
+Architecture = Literal["i386", "x86_64", "arm64"]
 Node = Literal["console", "null", "zero", "full", "random", "urandom", "tty"]
 
 
@@ -71,20 +79,6 @@ Prefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}$")]
 PublicKey = Annotated[str, AfterValidator(_public_key)]
 
 
-class Repository(Part):
-    """Where packages come from: one stanza of an apt sources file."""
-
-    uri: str = Field(pattern=r"^(https?|file|copy|mirror\+https?)://?\S+$")
-    suites: tuple[str, ...] = Field(min_length=1)
-    components: tuple[str, ...] = ("main",)
-    signed_by: str | None = Field(None, description="the keyring, a path on this machine")
-
-    @property
-    def public_uri(self) -> str:
-        """Without user and password: what may stand in an image."""
-        return re.sub(r"(?<=://)[^/@]*@", "", self.uri)
-
-
 class Disk(Part):
     size: Size
     filesystem: Literal["ext3", "ext4"] = "ext4"
@@ -105,17 +99,21 @@ class Ssh(Part):
     key: Literal["ed25519", "rsa"] = "ed25519"
     user: Literal["root"] = "root"
     authorized_keys: Inside = "/root/.ssh/authorized_keys"
+    authorized_keys_mode: Mode = 0o600
     extra_keys: tuple[PublicKey, ...] = ()
 
 
 class LaidFile(Part):
-    """A file laid over the root: `content` as it is, or a `template` of templates/, rendered."""
+    """A file laid over the root: `content` as it is, or a `template` of templates/, rendered. What is appended
+    to a file leaves mode and owners as they are.
+    """
 
     content: str | None = None
     template: str | None = None
     mode: Mode = 0o644
     owner: int = Field(0, ge=0, description="numeric user id")
     group: int = Field(0, ge=0, description="numeric group id")
+    append: bool = Field(False, description="add to the file that is there, instead of replacing it")
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -183,16 +181,14 @@ class Ami(Part):
 
 
 class Image(Part):
-    """config/images/<name>.yaml."""
+    """config/images/<name>.yaml: what every distribution's image has."""
 
     name: Name
-    distro: Literal["debian"]
+    distro: AptDistribution | RpmDistribution
     release: Name
     architecture: Architecture
-    repositories: tuple[Repository, ...] = Field(
-        (), description="default: this machine's own apt sources"
-    )
-    packages: tuple[str, ...] = Field(min_length=1)
+    repositories: tuple[AptRepository | YumRepository, ...] = ()
+    packages: tuple[Word, ...] = ()
     disk: Disk
     ssh: Ssh = Ssh()
     hostname: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9.-]{0,62}$")] = "localhost"
@@ -212,6 +208,36 @@ class Image(Part):
             raise ValueError(f"name: {self.name} is a folder of ours; call the file something else")
         if self.disk.size > 10 * UNITS["GiB"]:
             raise ValueError("disk.size: an S3-backed image is at most 10 GiB")
+        return self
+
+
+class AptImage(Image):
+    distro: AptDistribution
+    repositories: tuple[AptRepository, ...] = Field(
+        (), description="default: this machine's own apt sources"
+    )
+    packages: tuple[Word, ...] = Field(min_length=1)
+
+
+class RpmImage(Image):
+    distro: RpmDistribution
+    repositories: tuple[YumRepository, ...] = Field(min_length=1)
+    groups: tuple[Group, ...] = Field(
+        (), description="of packages, as the repositories' comps name them"
+    )
+    yum: Yum = Yum()
+    tls: Literal["enabled", "disabled"] = Field(
+        "enabled", description="/lib/tls: what Xen of 2008 could not run at speed"
+    )
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> Self:
+        if not self.groups and not self.packages:
+            raise ValueError("groups, packages: both are empty; write what the image is to hold")
+        ids = [each.id for each in self.repositories]
+        twice = sorted({each for each in ids if ids.count(each) > 1})
+        if twice:
+            raise ValueError(f"repositories: an id stands twice: {', '.join(twice)}")
         return self
 
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from tasks.distro import apt, distro
+from tasks.distro import FAMILY, apt, distro
+from tasks.distro.complaints import explained
 from tasks.kit.fault import ConfigFault, HostFault, ToolFault
-from tasks.spec.model import Repository
+from tasks.spec.source import AptRepository
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_what_apt_says_is_told_in_the_configurations_words(line, kind, problem):
     fault = ToolFault(
         "could not populate", evidence=["the last line"], where="mmdebstrap ...", hint="the log"
     )
-    told = apt._explained(fault, ["I: fine", line, "I: after"])
+    told = explained(fault, ["I: fine", line, "I: after"], apt.KNOWN)
     assert type(told) is kind
     assert told.problem == problem
     assert told.evidence == (("the last line",) if kind is ToolFault else (line,))
@@ -45,12 +46,12 @@ def test_what_apt_says_is_told_in_the_configurations_words(line, kind, problem):
 def test_repositories_become_a_sources_file():
     """One stanza each, credentials and keyring with them: they are for the build."""
     repositories = [
-        Repository(
+        AptRepository(
             uri="https://me:pw@m.example/debian",
             suites=("bookworm", "bookworm-updates"),
             signed_by="/k.gpg",
         ),
-        Repository(uri="file:///srv/own", suites=("./",), components=("main", "extra")),
+        AptRepository(uri="file:///srv/own", suites=("./",), components=("main", "extra")),
     ]
     assert apt.sources(repositories) == (
         "Types: deb\nURIs: https://me:pw@m.example/debian\nSuites: bookworm bookworm-updates\n"
@@ -61,8 +62,7 @@ def test_repositories_become_a_sources_file():
 
 def test_a_family_is_found_by_the_distributions_name():
     """And has all that the stages ask of one."""
-    family = distro("debian")
-    assert family.HOOKS
-    assert family.SKELETON
-    assert family.TOOLS
-    assert family.UNITS
+    for name in FAMILY:
+        family = distro(name)
+        assert family.HOOKS
+        assert family.system(name, "9").skeleton

@@ -55,10 +55,16 @@ def test_the_later_of_two_entries_wins():
         assert len(archive.getmembers()) == 1
 
 
+def test_what_is_appended_replaces_nothing():
+    """It is not in the layer that is laid over the tree."""
+    data = overlay([Entry("/etc/a", b"1"), Entry("/etc/b", b"2", append=True)], epoch=0)
+    assert [member.name for member in members(data)] == ["etc/a"]
+
+
 def test_keys_lie_where_sshd_accepts_them():
     """Folder 0700, file 0600, one line a key."""
     folder, file = authorized(
-        "/root/.ssh/authorized_keys", ["ssh-ed25519 AAAA one\n", "ssh-rsa BBBB two"]
+        "/root/.ssh/authorized_keys", ["ssh-ed25519 AAAA one\n", "ssh-rsa BBBB two"], mode=0o600
     )
     assert (folder.path, folder.data, folder.mode) == ("/root/.ssh", None, 0o700)
     assert (file.data, file.mode) == (b"ssh-ed25519 AAAA one\nssh-rsa BBBB two\n", 0o600)

@@ -1,0 +1,106 @@
+"""The package database of an RPM image: what it says, and whether the image's own rpm can read it.
+
+rpm has kept its database in four formats, and one of today writes only the newer: Berkeley DB, all that EL 3 to 7 know,
+is no longer among them. So the image's own rpm is asked. When it does not see what was installed, it makes a database of
+its own from the packages' headers. (A database made so holds the time it was made: an image of such a distribution is
+not the same to the byte when it is built again.)
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tasks.kit.fault import ToolFault
+from tasks.kit.proc import Command
+from tasks.kit.sandbox import Sandbox
+from tasks.spec.record import Package
+
+QUERY = r"%{NAME}\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\t%{ARCH}\n"
+KEYS = "gpg-pubkey"  # keys lie in the database as if they were packages
+QUERY_IN_SHELL = f"rpm -qa --qf '{QUERY}' | grep -v '^{KEYS}'"
+OLD_PLACE, NEW_PLACE = "/var/lib/rpm", "/usr/lib/sysimage/rpm"
+
+
+def place(distribution: str, release: str) -> str:
+    """Where the database lies; it moved in Fedora 36 and in EL 10."""
+    since = {"fedora": 36, "centos-stream": 10, "rocky": 10, "almalinux": 10}.get(distribution)
+    moved = since is not None and int(release.partition(".")[0]) >= since
+    return NEW_PLACE if moved else OLD_PLACE
+
+
+def settle(box: Sandbox, tree: Path, *, home: Path, cache: Path, place: str) -> tuple[Package, ...]:
+    """Every package that is installed, sorted; the image's own rpm, if it has one, says the same.
+
+    `home`: where our rpm's settings lie; `cache`: a folder of the tree with the packages themselves; `place`: of the
+    database, in the tree. Raises ToolFault when the image's rpm cannot be made to agree.
+    """
+    ours = Command(
+        ("rpm", f"--root={tree}", *_all()), "list what was installed", env={"HOME": str(home)}
+    )
+    packages = _packages(box.ask(ours))
+    inside = ("chroot", str(tree))
+    if not _has_rpm(box, inside):
+        return packages
+    if _own_list(box, inside) == packages:
+        return packages
+    own = box.ask(Command((*inside, "rpm", "--eval", "%{_dbpath}"), "ask rpm for its database")).strip()
+    for each in {place, own}:
+        argv = ("find", f"{tree}{each}", "-mindepth", "1", "-delete")
+        box.run(Command(argv, f"clear {each}"))
+    _remake(box, inside, [f"/{each.relative_to(tree)}" for each in _files(box, packages, cache, home)])
+    if own != place:
+        box.run(Command(("rmdir", f"{tree}{place}"), f"remove {place}"))
+    found = _own_list(box, inside)
+    if found != packages:
+        lacking = [
+            f"{each.name}-{each.version}.{each.architecture}" for each in packages if each not in found
+        ]
+        raise ToolFault("the image's own rpm cannot read the package database", evidence=lacking[:10])
+    return packages
+
+
+def _all() -> Sequence[str]:
+    return ("-qa", "--qf", QUERY)
+
+
+def _packages(text: str) -> tuple[Package, ...]:
+    fields = (line.split("\t") for line in text.splitlines() if not line.startswith(KEYS))
+    found = (
+        Package(name=each[0], version=each[1], architecture=each[2])
+        for each in fields
+        if len(each) == 3  # noqa: PLR2004 - QUERY's
+    )
+    return tuple(sorted(found, key=lambda each: (each.name, each.architecture, each.version)))
+
+
+def _has_rpm(box: Sandbox, inside: Sequence[str]) -> bool:
+    try:
+        box.ask(Command((*inside, "rpm", "--version"), "look for the image's own rpm"))
+    except ToolFault:
+        return False
+    return True
+
+
+def _own_list(box: Sandbox, inside: Sequence[str]) -> tuple[Package, ...]:
+    """What the image's own rpm sees; nothing when it cannot read the database at all."""
+    try:
+        return _packages(box.ask(Command((*inside, "rpm", *_all()), "ask the image's own rpm")))
+    except ToolFault:
+        return ()
+
+
+def _files(box: Sandbox, packages: Iterable[Package], cache: Path, home: Path) -> list[Path]:
+    """The package file of each that is installed; a failed run before may have left others."""
+    found = box.ask(Command(("find", str(cache), "-name", "*.rpm"), "find the packages")).splitlines()
+    argv = ("rpm", "-qp", "--nosignature", "--nodigest", "--qf", QUERY, *found)
+    headers = box.ask(Command(argv, "read the packages' headers", env={"HOME": str(home)})).splitlines()
+    wanted = set(packages)
+    pairs = zip(found, headers, strict=True)
+    return sorted(Path(file) for file, header in pairs if wanted.intersection(_packages(header)))
+
+
+def _remake(box: Sandbox, inside: Sequence[str], files: Iterable[str]) -> None:
+    """By the image's own rpm, from the packages' headers alone: nothing is unpacked and no script runs twice."""
+    rpm = (*inside, "rpm")
+    quietly = ("--justdb", "--nodeps", "--noscripts", "--notriggers", "--nosignature", "--ignorearch")
+    box.run(Command((*rpm, "--initdb"), "begin a database by the image's own rpm"))
+    box.run(Command((*rpm, "-i", *quietly, *files), "make the database by the image's own rpm"))
