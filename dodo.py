@@ -56,7 +56,7 @@ def task_host() -> Step:
                 for stage, order in (
                     (rootfs, rootfs.Order.of(image, PROJECT.epoch)),
                     (img, img.Order.of(image, PROJECT.epoch)),
-                    (boot, boot.Order.of(image)),
+                    (boot, boot.Order.of(image, PROJECT.image(image.boot.kernel_of))),
                 )
                 for each in stage.tools(order)
             ),
@@ -133,18 +133,22 @@ def task_img() -> Iterator[Step]:
 def task_boot() -> Iterator[Step]:
     """<image>.img → boot.json, console.log: it boots under QEMU and lets its key in"""
     for image, at in shelves():
+        lending = PROJECT.image(image.boot.kernel_of)
+        lender = at.other(lending.name) if lending else None
+        order = boot.Order.of(image, lending)
         yield step(
             image.name,
             boot,
-            boot.Order.of(image),
+            order,
             needs={
-                "templates": templates(boot.CHECK),
+                "templates": templates(order.template),
                 "img_stamp": at.img_stamp,
                 "rootfs_stamp": at.rootfs_stamp,
                 "private_key": at.private_key,
+                **({"lender_stamp": lender.img_stamp} if lender else {}),
             },
             makes={"boot": at.boot, "console": at.console},
-            given={"img": at.img},
+            given={"img": at.img, **({"lender": lender.img} if lender else {})},
             log=at.log("boot"),
             sweep=[at.logs],
         )

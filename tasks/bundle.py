@@ -29,7 +29,7 @@ from tasks.kit.parallel import alongside, in_order
 from tasks.kit.report import Report, amount
 from tasks.plan import envelope, gnutar, gzipped
 from tasks.plan.manifest import LARGEST, PART, Manifest, Piece, document, part_names, signed
-from tasks.spec.model import Image, Prefix, Word
+from tasks.spec.model import S3_BACKED, Image, Prefix, Word
 from tasks.spec.part import Part
 from tasks.spec.record import BundleStamp, ImgStamp, PartFile
 
@@ -112,6 +112,7 @@ def body(
     bundle: Path,
 ) -> None:
     """The directory of `manifest` is the bundle's own: what an earlier run left there goes first."""
+    _startable(order)
     made = ImgStamp.read(stamp).file
     made.check(image)
     _bundleable(image, made.size)
@@ -146,6 +147,15 @@ def _stamp(
         manifest=PartFile(name=manifest.name, size=len(text), sha1=sha1, sha256=files.sha256(manifest)),
         parts=parts,
     )
+
+
+def _startable(order: Order) -> None:
+    if order.architecture not in S3_BACKED:
+        raise ConfigFault(
+            f"{order.image} cannot become an AMI: S3-backed ones start on {' and '.join(S3_BACKED)} alone",
+            where=f"config/images/{order.image}.yaml: architecture: {order.architecture}",
+            hint=f"doit boot:{order.image} builds it and proves it",
+        )
 
 
 def _bundleable(image: Path, size: int) -> None:

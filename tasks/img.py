@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.distro import system
+from tasks.distro import foreign, system
 from tasks.distro.system import System
 from tasks.kit import exttimes
 from tasks.kit.ext import Ext
@@ -23,7 +23,7 @@ from tasks.kit.sandbox import Sandbox, inhabited, mount_memory, mount_point, san
 from tasks.plan import disk
 from tasks.plan.content import Entry, authorized, overlay, rendered
 from tasks.spec import names
-from tasks.spec.model import Disk, Image, LaidFile, Script, Ssh
+from tasks.spec.model import Architecture, Disk, Image, LaidFile, Script, Ssh
 from tasks.spec.part import Part
 from tasks.spec.record import FileStamp, ImgStamp, RootfsStamp, now
 from tasks.spec.source import AptRepository, YumRepository
@@ -41,6 +41,7 @@ class Order(Part):
     image: str
     distro: str
     release: str
+    architecture: Architecture
     repositories: tuple[AptRepository | YumRepository, ...]
     disk: Disk
     ssh: Ssh
@@ -93,6 +94,7 @@ def body(
     img: Path,
     stamp: Path,
 ) -> None:
+    foreign.check(order.architecture)
     RootfsStamp.read(rootfs_stamp).file.check(rootfs)
     entries = list(_entries(order, templates, scripts, public_key))
     before = _before(stamp)
@@ -142,6 +144,7 @@ def _values(order: Order) -> Mapping[str, Any]:
     """What templates may name."""
     return {
         "image": order.image,
+        "architecture": order.architecture,
         "disk": order.disk,
         "hostname": order.hostname,
         "repositories": order.repositories,

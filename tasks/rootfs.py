@@ -8,7 +8,7 @@ Needs: the distribution's own tools; namespaces, but not root
 from collections.abc import Mapping
 from pathlib import Path
 
-from tasks.distro import Wanted, distro
+from tasks.distro import Wanted, distro, foreign
 from tasks.kit.files import appearing
 from tasks.kit.report import Report
 from tasks.spec.record import FileStamp, RootfsStamp
@@ -33,6 +33,7 @@ def hooks(order: Order) -> tuple[str, ...]:
 def body(
     order: Order, *, report: Report, log: Path, templates: Mapping[str, Path], rootfs: Path, stamp: Path
 ) -> None:
+    foreign.check(order.architecture)
     family = distro(order.distro)
     stamp.unlink(missing_ok=True)  # of a tar that is about to be replaced
     with appearing(rootfs) as scratch:

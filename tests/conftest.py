@@ -10,8 +10,10 @@ import pytest
 from tests import projects
 from tests.clouds import cloud, credentials, fresh, home
 from tests.projects import Project
+from tests.rpmworld import el4_shape, rpm_distribution
 
-__all__ = ["cloud", "credentials", "fresh", "home"]  # the fixtures of all who talk to a cloud
+# Fixtures that several files of tests share.
+__all__ = ["cloud", "credentials", "el4_shape", "fresh", "home", "rpm_distribution"]
 
 
 @pytest.fixture(scope="session")

@@ -79,4 +79,4 @@ def make_boot(order: boot.Order, at: Shelf, **other: Path) -> None:
         "boot": at.boot,
         "console": at.console,
     } | other
-    boot.body(order, report=Silent(), log=log(at, "boot"), templates=files([boot.CHECK]), **paths)
+    boot.body(order, report=Silent(), log=log(at, "boot"), templates=files([order.template]), **paths)

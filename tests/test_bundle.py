@@ -293,6 +293,15 @@ def test_an_empty_image_is_refused(tmp_path):
     refused(bundles.ready(tmp_path, 0), ImageFault, "disk.img is empty")
 
 
+def test_what_ec2_would_not_start_is_refused_before_anything_is_read(tmp_path):
+    """An image for arm64 is built and booted, and goes no further."""
+    at = bundles.ready(tmp_path)
+    at.stamp.unlink()
+    with pytest.raises(ConfigFault, match="S3-backed ones start on i386 and x86_64 alone") as caught:
+        bundles.make(at, architecture="arm64")
+    assert caught.value.hint.startswith("doit boot:disk")
+
+
 def test_more_than_ten_gib_are_refused_and_ten_are_not(tmp_path, monkeypatch):
     """EC2's limit, to the byte, with the way out."""
     at = bundles.ready(tmp_path, 0)

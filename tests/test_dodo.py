@@ -118,4 +118,4 @@ def test_the_readme_begins_with_two_commands_that_exist(graph):
         " --install",
         " --install --tests",
     }
-    assert options == {"--install", "--tests"}
+    assert {"--install", "--tests"} < options

@@ -1,15 +1,18 @@
 """RPM distributions, from CentOS 4 to those of today: dnf inside the sandbox, told everything by a yum.conf of our own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from tasks.distro import Wanted, rpmdb, rpmkeys
-from tasks.distro.complaints import explained
-from tasks.distro.dnftalk import KNOWN, Listener, near
+from tasks.distro import Wanted, dnfgroups, mirrors, rpmaged, rpmdb, rpmkeys
+from tasks.distro.complaints import listed
+from tasks.distro.dnffaults import Asked, told
+from tasks.distro.dnftalk import Listener
 from tasks.distro.system import OWN_UNITS, SYSTEMD, SYSV, System
 from tasks.kit import files
-from tasks.kit.fault import ToolFault
-from tasks.kit.proc import Command
+from tasks.kit.fault import ConfigFault, ToolFault
+from tasks.kit.proc import Command, tool
 from tasks.kit.report import Report
 from tasks.kit.sandbox import Sandbox, inhabited, lent, mount_memory, mount_point, sandbox
 from tasks.plan.content import rendered
@@ -31,6 +34,8 @@ CACHE = "var/cache/dnf"  # in the root file system: every dnf looks for it below
 BASEARCH = {"i386": "i386", "x86_64": "x86_64", "arm64": "aarch64"}
 # Not for rpm to make: what is mounted or lent while packages are installed, and nodes that a user may not make.
 NOT_RPMS = "/proc:/sys:/dev"
+# What brings the network up, where it is not NetworkManager, which is enabled by its own package.
+NETWORK = {"amazon": ("systemd-networkd.service", "systemd-resolved.service")}
 
 
 def tools(_: Wanted) -> tuple[Tool, ...]:
@@ -40,8 +45,8 @@ def tools(_: Wanted) -> tuple[Tool, ...]:
 def system(name: str, release: str) -> System:
     query = rpmdb.QUERY_IN_SHELL
     if is_sysv(name, release):
-        return System(SYSV, (), query)
-    return System(SYSTEMD, OWN_UNITS, query)
+        return System(SYSV, (), "2008", query)
+    return System(SYSTEMD, (*NETWORK.get(name, ()), *OWN_UNITS), "today", query)
 
 
 def is_sysv(name: str, release: str) -> bool:
@@ -54,7 +59,11 @@ def populate(
 ) -> tuple[Package, ...]:
     tar = tar.absolute()  # inside the sandbox, the working directory is another
     work = tar.with_name("yum")
+    _names(wanted)
     settings = _settings(wanted, hooks, work)
+    report.said("looking for the mirrors")
+    mirrors.look(_repositories(wanted), _variables(wanted))
+    report.said("installing packages")
     with mount_point(tar.with_name("tree")) as tree, sandbox(log=log, network=True) as box:
         mount_memory(box, tree)
         _prepare(box, tree, wanted)
@@ -64,10 +73,11 @@ def populate(
                 _install(box, wanted, tree, settings, report)
                 report.said("settling the package database")
                 place = rpmdb.place(wanted.distro, wanted.release)
-                packages = rpmdb.settle(box, tree, home=work, cache=tree / CACHE, place=place)
+                packages = rpmdb.settle(
+                    box, tree, home=work, cache=tree / CACHE, others=_local(wanted), place=place
+                )
             if wanted.tls == "disabled":
-                argv = ("mv", "--no-target-directory", f"{tree}/lib/tls", f"{tree}/lib/tls-disabled")
-                box.run(Command(argv, "disable TLS (tls: disabled)"))
+                _disable_tls(box, tree)
             customize = ("sh", str(hooks[CUSTOMIZE].absolute()), str(tree))
             box.run(Command(customize, "clean the root file system up"))
         report.said("packing the root file system")
@@ -80,7 +90,7 @@ def populate(
 def _settings(wanted: Wanted, hooks: Mapping[str, Path], work: Path) -> Path:
     """The yum.conf, rendered; beside it the keys, what was fetched, and rpm's own settings."""
     (work / "cache").mkdir(parents=True, exist_ok=True)
-    repositories = [each for each in wanted.repositories if isinstance(each, YumRepository)]
+    repositories = _repositories(wanted)
     values = {
         "cachedir": f"/{CACHE}",
         "yum": wanted.yum,
@@ -91,9 +101,40 @@ def _settings(wanted: Wanted, hooks: Mapping[str, Path], work: Path) -> Path:
     files.write(settings, rendered(SETTINGS, hooks[SETTINGS].read_text(), values), mode=0o600)
     # Debian's rpm keeps its database in the user's home, and dnf has no option to say where.
     macros = {"_dbpath": rpmdb.place(wanted.distro, wanted.release), "_netsharedpath": NOT_RPMS}
+    if is_sysv(wanted.distro, wanted.release):
+        macros |= rpmaged.MACROS
     text = "".join(f"%{name} {value}\n" for name, value in macros.items())
     files.write(work / ".rpmmacros", text)
     return settings
+
+
+def _names(wanted: Wanted) -> None:
+    """Raises ConfigFault for those that dnf would take for options."""
+    options = [each for each in wanted.packages if each.startswith("-")]
+    if options:
+        raise ConfigFault(
+            f"packages: no name of a package begins with a dash: {listed(options)}",
+            hint="what `dnf` is told besides names stands under `yum` and `repositories`",
+        )
+
+
+def _repositories(wanted: Wanted) -> list[YumRepository]:
+    """As we read them ourselves: variables filled into keys, and every proxy their own."""
+    values = _variables(wanted)
+    return [
+        each.model_copy(
+            update={
+                "gpgkey": tuple(mirrors.filled(key, values) for key in each.gpgkey),
+                "proxy": each.proxy or wanted.yum.proxy,
+            }
+        )
+        for each in wanted.repositories
+        if isinstance(each, YumRepository)
+    ]
+
+
+def _variables(wanted: Wanted) -> dict[str, str]:
+    return {"releasever": wanted.release, "basearch": BASEARCH[wanted.architecture]}
 
 
 def _prepare(box: Sandbox, tree: Path, wanted: Wanted) -> None:
@@ -113,35 +154,78 @@ def _install(box: Sandbox, wanted: Wanted, tree: Path, settings: Path, report: R
         "HOME": str(settings.parent),
         "SOURCE_DATE_EPOCH": str(wanted.epoch),
         "PYTHONUNBUFFERED": "1",
+        "FORCE_COLUMNS": "400",  # or dnf5 cuts its complaints at 80
     }
-    dnf = _dnf(box, wanted, tree, settings, env)
+    if is_sysv(wanted.distro, wanted.release):
+        env |= rpmaged.environment(settings.parent)
+    dnf = _dnf(wanted, tree, settings)
 
-    def ask(*query: str) -> str:
-        return box.ask(
-            Command((*dnf, "-q", "-C", *query), "ask the repositories what they have", env=env)
+    def heard(*argv: str) -> list[str]:
+        """What a program says, whether it ends well or not."""
+        lines: list[str] = []
+        with suppress(
+            ToolFault
+        ):  # nor is it for the log: these are the names of all packages that there are
+            replace(box, log=None).run(Command(argv, "ask what is wrong", env=env), seen=lines.append)
+        return lines
+
+    def signatures(names: Iterable[str]) -> list[str]:
+        found = (
+            str(each) for name in set(names) for each in settings.parent.glob(f"cache/*/packages/{name}")
         )
+        database = f"{tree}{rpmdb.place(wanted.distro, wanted.release)}"
+        return heard("rpmkeys", f"--dbpath={database}", "-Kv", *sorted(found))
 
-    what = (*(f"@{group}" for group in wanted.groups), *wanted.packages)
+    asked = Asked(lambda *query: heard(*dnf, *query), signatures)
+    groups = wanted.groups
     try:
+        if groups and _is_five():
+            for query in dnfgroups.ALL:
+                box.run(Command((*dnf, *query), "ask which groups there are", env=env), seen=listener)
+            groups = dnfgroups.ids(groups, listener.said)
+        what = (*(f"@{group}" for group in groups), *wanted.packages)
         box.run(Command((*dnf, "install", *what), "install the packages", env=env), seen=listener)
     except ToolFault as fault:
-        raise (listener.fault() or near(explained(fault, listener.said, KNOWN), ask)) from fault
+        wrong = told(fault, listener, wanted, asked)
+        if wrong:
+            raise wrong from fault
     failed = listener.fault(allowed=wanted.yum.allow_failing)
     if failed:
         raise failed
+    for each in listener.failed:
+        left = ", and it is not installed" if each.left_out else ""
+        report.noted(f"{each.told} failed, as it may{left}")
 
 
-def _dnf(
-    box: Sandbox, wanted: Wanted, tree: Path, settings: Path, env: Mapping[str, str]
-) -> tuple[str, ...]:
+def _dnf(wanted: Wanted, tree: Path, settings: Path) -> tuple[str, ...]:
     """The command without its verb, in the dialect of the dnf that is here."""
-    version = box.ask(Command(("dnf", "--version"), "ask dnf for its version", env=env))
-    five = version.startswith("dnf5")
     return (
         *("dnf", "-y", "-c", str(settings), f"--installroot={tree}"),
-        *(("--use-host-config",) if five else ()),
+        *(("--use-host-config",) if _is_five() else ()),
         *(f"--releasever={wanted.release}", f"--forcearch={BASEARCH[wanted.architecture]}"),
     )
+
+
+def _is_five() -> bool:
+    return Path(tool("dnf") or "").resolve().name == "dnf5"
+
+
+def _disable_tls(box: Sandbox, tree: Path) -> None:
+    argv = ("mv", "--no-target-directory", f"{tree}/lib/tls", f"{tree}/lib/tls-disabled")
+    try:
+        box.run(Command(argv, "disable TLS"))
+    except ToolFault as fault:
+        raise ConfigFault(
+            "tls: `disabled` is about /lib/tls, and no package of the image brings that",
+            evidence=fault.evidence,
+            hint="write `tls: enabled`, or nothing",
+        ) from fault
+
+
+def _local(wanted: Wanted) -> list[str]:
+    """Folders of this machine that are repositories: dnf takes packages from there as they lie."""
+    urls = (url for each in wanted.repositories for url in each.addresses)
+    return [url.removeprefix("file://") for url in urls if url.startswith("file://")]
 
 
 def _pack(box: Sandbox, tree: Path, tar: Path, epoch: int) -> None:

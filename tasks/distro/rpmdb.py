@@ -27,11 +27,14 @@ def place(distribution: str, release: str) -> str:
     return NEW_PLACE if moved else OLD_PLACE
 
 
-def settle(box: Sandbox, tree: Path, *, home: Path, cache: Path, place: str) -> tuple[Package, ...]:
+def settle(
+    box: Sandbox, tree: Path, *, home: Path, cache: Path, others: Sequence[str], place: str
+) -> tuple[Package, ...]:
     """Every package that is installed, sorted; the image's own rpm, if it has one, says the same.
 
-    `home`: where our rpm's settings lie; `cache`: a folder of the tree with the packages themselves; `place`: of the
-    database, in the tree. Raises ToolFault when the image's rpm cannot be made to agree.
+    `home`: where our rpm's settings lie; `cache`: a folder of the tree with the packages themselves; `others`: folders
+    of the host's with more of them; `place`: of the database, in the tree. Raises ToolFault when the image's rpm cannot
+    be made to agree.
     """
     ours = Command(
         ("rpm", f"--root={tree}", *_all()), "list what was installed", env={"HOME": str(home)}
@@ -46,7 +49,13 @@ def settle(box: Sandbox, tree: Path, *, home: Path, cache: Path, place: str) -> 
     for each in {place, own}:
         argv = ("find", f"{tree}{each}", "-mindepth", "1", "-delete")
         box.run(Command(argv, f"clear {each}"))
-    _remake(box, inside, [f"/{each.relative_to(tree)}" for each in _files(box, packages, cache, home)])
+    files = _files(box, packages, (str(cache), *others), home)
+    outside = [each for each in files if not each.is_relative_to(cache)]
+    if outside:
+        bring = ("cp", "--target-directory", str(cache), *map(str, outside))
+        box.run(Command(bring, "bring the packages in"))
+    within = [cache / each.name if each in outside else each for each in files]
+    _remake(box, inside, [f"/{each.relative_to(tree)}" for each in within])
     if own != place:
         box.run(Command(("rmdir", f"{tree}{place}"), f"remove {place}"))
     found = _own_list(box, inside)
@@ -88,14 +97,21 @@ def _own_list(box: Sandbox, inside: Sequence[str]) -> tuple[Package, ...]:
         return ()
 
 
-def _files(box: Sandbox, packages: Iterable[Package], cache: Path, home: Path) -> list[Path]:
-    """The package file of each that is installed; a failed run before may have left others."""
-    found = box.ask(Command(("find", str(cache), "-name", "*.rpm"), "find the packages")).splitlines()
-    argv = ("rpm", "-qp", "--nosignature", "--nodigest", "--qf", QUERY, *found)
-    headers = box.ask(Command(argv, "read the packages' headers", env={"HOME": str(home)})).splitlines()
-    wanted = set(packages)
-    pairs = zip(found, headers, strict=True)
-    return sorted(Path(file) for file, header in pairs if wanted.intersection(_packages(header)))
+def _files(box: Sandbox, packages: Iterable[Package], folders: Iterable[str], home: Path) -> list[Path]:
+    """The package file of each that is installed; a failed run before, or a repository, may have others."""
+    argv = ("find", "-L", *folders, "-name", "*.rpm")
+    found = box.ask(Command(argv, "find the packages")).splitlines()
+    one_of_each = {package: Path(file) for file in found for package in _header(box, file, home)}
+    return sorted(file for package, file in one_of_each.items() if package in set(packages))
+
+
+def _header(box: Sandbox, file: str, home: Path) -> tuple[Package, ...]:
+    """What a package file says it is; nothing when it came here in part only."""
+    argv = ("rpm", "-qp", "--nosignature", "--nodigest", "--qf", QUERY, file)
+    try:
+        return _packages(box.ask(Command(argv, "read a package's header", env={"HOME": str(home)})))
+    except ToolFault:
+        return ()
 
 
 def _remake(box: Sandbox, inside: Sequence[str], files: Iterable[str]) -> None:

@@ -1,87 +1,86 @@
 """The keys that RPMs are signed with, brought into a form that every rpm reads. Raises faults that name key and repository."""
 
-import urllib.error
-import urllib.request
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
+from tasks.distro import mirrors
+from tasks.kit import files
 from tasks.kit.fault import ConfigFault, Fault, HostFault, ToolFault
-from tasks.kit.files import appearing
+from tasks.kit.parallel import in_order
 from tasks.kit.proc import Command, ask
 from tasks.spec.source import YumRepository
 from tasks.spec.tool import Tool
 
 GPG = Tool("gpg", "to read the keys of RPM repositories", "gpg", "gnupg2")
-ANSWER = 30.0  # seconds for a key of a few kilobytes
 LARGEST = 1 << 20  # bytes: a key is not a distribution
+HINT = "correct the path or the address; `gpgcheck: false` installs whatever the mirror serves"
+NO_KEY = "no valid OpenPGP data found"  # gpg's words
 
 
-def gather(repositories: Iterable[YumRepository], folder: Path) -> dict[str, tuple[str, ...]]:
+def gather(repositories: Sequence[YumRepository], folder: Path) -> dict[str, tuple[str, ...]]:
     """Each repository's keys as file URLs below `folder`. Everything that is wrong with them is told at once."""
     folder.mkdir(parents=True, exist_ok=True)
-    found: dict[str, tuple[str, ...]] = {}
-    made: dict[str, str] = {}
-    wrong: list[tuple[YumRepository, str, Fault]] = []
-    for each in repositories:
-        for key in each.gpgkey:
-            if key not in made:
-                try:
-                    made[key] = _made(key, folder / f"{len(made):02d}.asc")
-                except Fault as fault:
-                    wrong.append((each, key, fault))
-        found[each.id] = tuple(made[key] for key in each.gpgkey if key in made)
+    pairs = [(each, key) for each in repositories for key in each.gpgkey]
+    through = {key: each.proxy for each, key in reversed(pairs)}
+    jobs = [
+        partial(_made, key, through[key], folder / f"{number:02d}.asc")
+        for number, key in enumerate(through)
+    ]
+    made = dict(zip(through, in_order(jobs, threads=mirrors.AT_ONCE, ahead=len(jobs)), strict=True))
+    wrong = [(each, key, fault) for each, key in pairs if isinstance(fault := made[key], Fault)]
     if wrong:
-        raise ConfigFault(
-            f"{len(wrong)} key(s) of `repositories` cannot be used",
+        ours = any(isinstance(fault, ConfigFault) for _, _, fault in wrong)
+        raise (ConfigFault if ours else HostFault)(
+            f"{len({key for _, key, _ in wrong})} key(s) of `repositories` cannot be used",
             evidence=[f"{each.id}: gpgkey: {key}: {fault.problem}" for each, key, fault in wrong],
-            hint="correct the path or the address; `gpgcheck: false` installs whatever the mirror serves",
+            hint=next((fault.hint for _, _, fault in wrong if fault.hint), HINT),
         )
-    return found
+    return {
+        each.id: tuple(place for key in each.gpgkey if isinstance(place := made[key], str))
+        for each in repositories
+    }
 
 
-def _made(key: str, place: Path) -> str:
-    data = _fetched(key) if "://" in key and not key.startswith("file://") else _read(key)
-    with appearing(place) as scratch:
-        scratch.write_text(_plain(data, place.with_suffix(".gpg")))
+def _made(key: str, proxy: str | None, place: Path) -> str | Fault:
+    """The key's file URL, or why there is none."""
+    try:
+        files.write(place, _plain(_data(key, proxy)))
+    except Fault as fault:
+        return fault
     return place.absolute().as_uri()
 
 
-def _read(key: str) -> bytes:
+def _data(key: str, proxy: str | None) -> bytes:
+    if "://" in key and not key.startswith("file:"):
+        return mirrors.fetched(key, proxy=proxy, largest=LARGEST)
     try:
-        return Path(key.removeprefix("file://")).read_bytes()
+        return Path(unquote(urlsplit(key).path) if key.startswith("file:") else key).read_bytes()
     except OSError as error:
         raise ConfigFault(f"cannot be read: {error.strerror}") from error
 
 
-def _fetched(url: str) -> bytes:
-    try:
-        with urllib.request.urlopen(url, timeout=ANSWER) as answer:  # noqa: S310 - the model admits http, https and ftp
-            data: bytes = answer.read(LARGEST)
-            return data
-    except urllib.error.HTTPError as error:
-        raise ConfigFault(f"the server says {error.code} {error.reason}") from error
-    except (OSError, ValueError) as error:
-        raise HostFault(f"no answer: {error}") from error
-
-
-def _plain(data: bytes, scratch: Path) -> str:
+def _plain(data: bytes) -> str:
     """In ASCII armour, without ElGamal subkeys: for one of those rpm refuses a whole key, such as CentOS 3's to 5's."""
-    home = scratch.with_suffix(".home")
-    home.mkdir(mode=0o700, exist_ok=True)
-    gpg = (
-        *("gpg", "--homedir", str(home), "--batch", "--no-autostart"),
-        *("--no-default-keyring", "--keyring", str(scratch)),
-    )
-    scratch.unlink(missing_ok=True)
-    export = ("--export-options", "export-minimal", "--export-filter", "drop-subkey=key_algo == 16")
-    try:
-        ask(Command((*gpg, "--no-auto-check-trustdb", "--import"), "read a public key", stdin=data))
-        plain = ask(Command((*gpg, "--armor", *export, "--export"), "write a public key"))
-    except ToolFault as fault:
-        raise ConfigFault(f"is not a public key: {' '.join(fault.evidence[-1:])}") from fault
-    finally:
-        scratch.unlink(missing_ok=True)
-        scratch.with_name(f"{scratch.name}~").unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="doit-ami-gpg-") as home:
+        # Without an agent: it would outlive us, and has nothing to do for a public key.
+        gpg = ("gpg", "--homedir", home, "--batch", "--no-autostart", "--no-auto-check-trustdb")
+        ring = ("--no-default-keyring", "--keyring", f"{home}/key.gpg")
+        export = (
+            "--armor",
+            *("--export-options", "export-minimal", "--export-filter", "drop-subkey=key_algo == 16"),
+            "--export",
+        )
+        try:
+            ask(Command((*gpg, *ring, "--import"), "read a public key", stdin=data))
+            plain = ask(Command((*gpg, *ring, *export), "write a public key"))
+        except ToolFault as fault:
+            said = next(
+                (line for line in fault.evidence if NO_KEY in line), "".join(fault.evidence[-1:])
+            )
+            raise ConfigFault(f"is not a public key: {said.removeprefix('gpg: ')}") from fault
     if not plain.strip():
         raise ConfigFault("holds no public key")
     return plain

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 from tasks.plan.content import Laid
+from tasks.plan.machine import Era
 
 
 @dataclass(frozen=True)
 class System:
     skeleton: tuple[Laid, ...]  # templates that every such image gets, and where
     units: tuple[str, ...]  # services to enable
+    era: Era  # whose machine it expects to find itself on
     package_query: (
         str  # a shell command that prints name, version and architecture of every package, between tabs
     )

@@ -43,6 +43,7 @@ class Guest:
     user: str
     key: Path
     log: Path
+    ssh_options: Mapping[str, str] = field(default_factory=dict)  # beyond our own
     accelerator: str = ""
     because: str = ""  # why not the first accelerator
     process: Process | None = None
@@ -165,6 +166,7 @@ class Guest:
             "LogLevel": "ERROR",
             "StrictHostKeyChecking": "yes" if self.host_keys else "no",
             "UserKnownHostsFile": str(known),
+            **self.ssh_options,
         }
         settings = tuple(f"-o{name}={value}" for name, value in options.items())
         where = ("-p", str(self.port), f"{self.user}@127.0.0.1")

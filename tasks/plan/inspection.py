@@ -1,6 +1,6 @@
 """What the guest answered, judged: is this an image that anybody would want to run? Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 
 from tasks.spec.record import Check, Package
@@ -11,6 +11,21 @@ CLOCK = (
 )
 GROWN = 0.9  # of the disk: a file system keeps some for itself
 NAMED = 8  # packages that a verdict lists before it says "and more"
+
+# What an image of today promises; and one of 2008, which has no units, no machine id, and a root that stays as it is.
+HOST_KEYS = "host keys on the console"
+TODAY = (
+    "system is up",
+    "no failed units",
+    "root is writable",
+    "root has grown to the disk",
+    "network",
+    "clock",
+    "machine id of its own",
+    "packages as recorded",
+    HOST_KEYS,
+)
+OF_2008 = ("system is up", "root is writable", "network", "clock", "packages as recorded")
 
 Answers = dict[str, list[str]]
 
@@ -25,9 +40,22 @@ def answers(text: str) -> Answers:
     return found
 
 
-def verdict(said: Answers, *, packages: Iterable[Package], disk: int, now: float) -> tuple[Check, ...]:
-    """Every check, passed or not. `disk` is the size in bytes of the disk that the guest was given."""
-    return tuple(_checks(said, packages, disk, now))
+def verdict(
+    said: Answers,
+    *,
+    promises: Collection[str],
+    packages: Iterable[Package],
+    disk: int,
+    now: float,
+    host_keys: int,
+) -> tuple[Check, ...]:
+    """Every check that is promised, passed or not.
+
+    `disk`: the size in bytes of the disk that the guest was given; `host_keys`: how many its console showed.
+    """
+    shown = Check(name=HOST_KEYS, passed=host_keys > 0, detail=f"{host_keys}")
+    every = (*_checks(said, packages, disk, now), shown)
+    return tuple(check for check in every if check.name in promises)
 
 
 def _checks(said: Answers, packages: Iterable[Package], disk: int, now: float) -> Iterator[Check]:

@@ -1,7 +1,7 @@
 """config/*.yaml to frozen values. Everything that is wrong is told at once, with file, line and what to write."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from tasks.kit.fault import ConfigFault
 from tasks.spec.aptsources import host_repositories
 from tasks.spec.cloud import LOCAL_ACCOUNT, CloudSpec
-from tasks.spec.model import AptImage, Image, RpmImage, Site
+from tasks.spec.model import S3_BACKED, AptImage, Image, RpmImage, Site
 from tasks.spec.source import AptDistribution, RpmDistribution
 
 Loc = tuple[int | str, ...]
@@ -48,6 +48,10 @@ class Project:
         """Whose bundles these are: 12 digits."""
         return self.cloud.account or LOCAL_ACCOUNT
 
+    def image(self, name: str | None) -> Image | None:
+        """The image of that name, if a name is given: the configuration was checked for names that are nobody's."""
+        return next((image for image in self.images if image.name == name), None)
+
     @property
     def epoch(self) -> int:
         """Seconds since 1970."""
@@ -59,11 +63,15 @@ def load(config: Path = Path("config"), templates: Path = Path("templates")) -> 
     wrong: list[str] = []
     site = _file(config / "site.yaml", Site, {}, wrong)
     files = _written(config / "images", wrong)
-    images = [_image(each, files, templates, wrong) for each in files.values() if each]
+    made: dict[str, Image | None] = {}
+    for name, file in sorted(files.items(), key=lambda each: bool(each[1] and BASE in each[1].value)):
+        made[name] = _image(file, files, made, templates, wrong) if file else None
+    images = [made[name] for name in files]
     cloud = None
     if site:
         wrong += _unknown(site, list(files), config / "site.yaml")
         wrong += _without_mirror(site, images, config / "images")
+        wrong += _unregistrable(site, images, config / "site.yaml")
         cloud = _cloud(config, site.cloud, wrong)
     if wrong or not site or not cloud:
         things = "1 thing is" if len(wrong) == 1 else f"{len(wrong)} things are"
@@ -78,15 +86,22 @@ def _written(folder: Path, wrong: list[str]) -> dict[str, Written | None]:
 
 
 def _image(
-    file: Written, files: Mapping[str, Written | None], templates: Path, wrong: list[str]
+    file: Written,
+    files: Mapping[str, Written | None],
+    made: Mapping[str, Image | None],
+    templates: Path,
+    wrong: list[str],
 ) -> Image | None:
+    """`made`: the images so far, with all that another may extend; None is one that is wrong, and was told of."""
     path, value = file.path, _inherited(file, files, wrong)
     if value is None:
         return None
+    told = value.keys() - file.value.keys() if made.get(file.value.get(BASE, ""), file) is None else ()
     model = IMAGES.get(str(value.get("distro")), Image)
     if model is Image:  # of which family, nobody can say: the rest is judged all the same
         value = {key: each for key, each in value.items() if key not in OF_A_FAMILY}
-    image = _validated(Written(path, value, file.lines), model, {"name": path.stem}, wrong)
+    whole = Written(path, value, file.lines)
+    image = _validated(whole, model, {"name": path.stem}, wrong, told=told)
     if image is None:
         return None
     wrong += [
@@ -99,6 +114,8 @@ def _image(
         for where, laid in image.files.items()
         if laid.template and not (templates / laid.template).is_file()
     ]
+    if image.boot.kernel_of and (image.boot.kernel_of not in files or image.boot.kernel_of == path.stem):
+        wrong.append(f"{path}: boot.kernel_of: there is no other image {image.boot.kernel_of}")
     if not isinstance(image, AptImage) or image.repositories:
         return image
     return image.model_copy(update={"repositories": host_repositories(image.distro, image.release)})
@@ -112,7 +129,10 @@ def _inherited(
     if base is None:
         return file.value
     at = f"{file.path}:{file.lines.get((BASE,), 1)}: {BASE}"
-    parent = files.get(base) if isinstance(base, str) else None
+    if not isinstance(base, str):
+        wrong.append(f"{at}: {base!r} is not the name of an image; write one, as its file is called")
+        return None
+    parent = files.get(base)
     if parent is None:
         if base not in files:
             wrong.append(f"{at}: {base!r}: there is no config/images/{base}.yaml")
@@ -133,6 +153,16 @@ def _without_mirror(site: Site, images: Iterable[Image | None], folder: Path) ->
             yield (
                 f"{folder / image.name}.yaml: repositories: this machine has no apt sources for {image.release}; write"
                 f" where its packages come from: [{{uri: ..., suites: [{image.release}]}}]"
+            )
+
+
+def _unregistrable(site: Site, images: Iterable[Image | None], path: Path) -> Iterator[str]:
+    """What is to become an AMI every day, and cannot."""
+    for image in images:
+        if image and image.architecture not in S3_BACKED and image.name in site.images:
+            yield (
+                f"{path}: images: {image.name}: S3-backed AMIs start on {' and '.join(S3_BACKED)} alone, not on"
+                f" {image.architecture}; leave it out: `doit boot:{image.name}` builds and proves it"
             )
 
 
@@ -187,12 +217,20 @@ def _read(path: Path, wrong: list[str]) -> Written | None:
 
 
 def _validated(
-    file: Written, model: type[Model], extra: Mapping[str, Any], wrong: list[str]
+    file: Written,
+    model: type[Model],
+    extra: Mapping[str, Any],
+    wrong: list[str],
+    *,
+    told: Collection[str] = (),
 ) -> Model | None:
+    """`told`: keys whose faults were told of another file."""
     try:
         return model.model_validate({**file.value, **extra})
     except ValidationError as error:
         for item in error.errors():
+            if item["loc"] and item["loc"][0] in told:
+                continue
             line = next(
                 file.lines[item["loc"][:end]]
                 for end in range(len(item["loc"]), -1, -1)

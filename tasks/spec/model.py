@@ -3,13 +3,15 @@
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
     AwareDatetime,
     BeforeValidator,
     Field,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -19,14 +21,17 @@ from tasks.spec.part import Part
 from tasks.spec.source import (
     AptDistribution,
     AptRepository,
+    Distribution,
     Group,
     RpmDistribution,
     Yum,
     YumRepository,
+    release_trouble,
 )
 from tasks.spec.units import UNITS, size
 
 Architecture = Literal["i386", "x86_64", "arm64"]
+S3_BACKED: tuple[Architecture, ...] = ("i386", "x86_64")  # what EC2 starts such images on
 Node = Literal["console", "null", "zero", "full", "random", "urandom", "tty"]
 
 
@@ -73,7 +78,11 @@ Mode = Annotated[
     Field(json_schema_extra={"type": "string", "pattern": r"^0?[0-7]{3,4}$"}),
 ]
 # YAML reads a bare `null` as nothing at all.
-Device = Annotated[Node, BeforeValidator(lambda name: "null" if name is None else name)]
+Device = Annotated[
+    Node,
+    BeforeValidator(lambda name: "null" if name is None else name),
+    Field(json_schema_extra={"type": ["string", "null"], "enum": [*get_args(Node), None]}),
+]
 Word = Annotated[str, Field(pattern=r"^[!-~]+$")]  # printable ASCII without spaces
 Prefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}$")]
 PublicKey = Annotated[str, AfterValidator(_public_key)]
@@ -134,6 +143,9 @@ class Boot(Part):
 
     timeout: int = Field(900, ge=1, description="seconds until the image must have let its key in")
     memory: Size = 1 << 30
+    kernel_of: Name | None = Field(
+        None, description="an image of ours that lends its kernel: for those that hold none"
+    )
 
 
 class Bundle(Part):
@@ -184,7 +196,7 @@ class Image(Part):
     """config/images/<name>.yaml: what every distribution's image has."""
 
     name: Name
-    distro: AptDistribution | RpmDistribution
+    distro: Distribution
     release: Name
     architecture: Architecture
     repositories: tuple[AptRepository | YumRepository, ...] = ()
@@ -208,6 +220,10 @@ class Image(Part):
             raise ValueError(f"name: {self.name} is a folder of ours; call the file something else")
         if self.disk.size > 10 * UNITS["GiB"]:
             raise ValueError("disk.size: an S3-backed image is at most 10 GiB")
+        if self.architecture == "arm64" and self.ami.virtualization == "paravirtual":
+            raise ValueError(
+                "ami.virtualization: arm64 never was paravirtual; write `virtualization: hvm`"
+            )
         return self
 
 
@@ -229,6 +245,14 @@ class RpmImage(Image):
     tls: Literal["enabled", "disabled"] = Field(
         "enabled", description="/lib/tls: what Xen of 2008 could not run at speed"
     )
+
+    @field_validator("release")
+    @classmethod
+    def _known(cls, release: str, info: ValidationInfo) -> str:
+        trouble = release_trouble(info.data["distro"], release) if "distro" in info.data else ""
+        if trouble:
+            raise ValueError(f"{release!r} {trouble}")
+        return release
 
     @model_validator(mode="after")
     def _holds_something(self) -> Self:

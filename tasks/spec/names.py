@@ -1,7 +1,7 @@
 """Every path of ours, and every name of ours in AWS, given once. Nobody else writes "rootfs.tar"."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tasks.spec.cloud import CloudSpec
@@ -26,6 +26,10 @@ class Shelf:
     keys: Path
     image: str
     cloud: str
+
+    def other(self, image: str) -> "Shelf":
+        """Of another image, in the same folders."""
+        return replace(self, image=image)
 
     @property
     def here(self) -> Path:

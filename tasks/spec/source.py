@@ -1,14 +1,26 @@
 """Where packages come from: the repositories of either family, and the settings of its package manager."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from tasks.spec.part import Part
 
 AptDistribution = Literal["debian", "ubuntu"]
 RpmDistribution = Literal["centos", "centos-stream", "rocky", "almalinux", "fedora", "amazon"]
+Distribution = Literal[AptDistribution, RpmDistribution]
+# The first and the last release that images are made of. Between System V's init and a systemd whose sshd reads
+# sshd_config.d lie some that would come up neither way.
+RELEASES: Mapping[RpmDistribution, tuple[int, int | None]] = {
+    "centos": (3, 6),
+    "centos-stream": (9, None),
+    "rocky": (9, None),
+    "almalinux": (9, None),
+    "fedora": (40, None),
+    "amazon": (2023, None),
+}
 
 Url = Annotated[str, Field(pattern=r"^(https?|ftp|file)://?\S+$")]
 Glob = Annotated[
@@ -16,13 +28,31 @@ Glob = Annotated[
 ]
 Group = Annotated[str, Field(pattern=r"^[!-~][ -~]*$", description="its id or its name")]
 # One of something may be written without brackets.
+ONE_OR_MORE = WithJsonSchema(
+    {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}, mode="validation"
+)
 Urls = Annotated[
-    tuple[Url, ...], BeforeValidator(lambda urls: (urls,) if isinstance(urls, str) else urls)
+    tuple[Url, ...],
+    BeforeValidator(lambda urls: (urls,) if isinstance(urls, str) else urls),
+    ONE_OR_MORE,
 ]
 Keys = Annotated[
     tuple[Annotated[str, Field(pattern=r"^\S+$")], ...],
     BeforeValidator(lambda keys: (keys,) if isinstance(keys, str) else keys),
+    ONE_OR_MORE,
 ]
+
+
+def release_trouble(distribution: RpmDistribution, release: str) -> str:
+    """Why no image can be made of a release, or nothing."""
+    first, last = RELEASES[distribution]
+    known = f"{first} to {last}" if last else f"{first} and later"
+    major = release.partition(".")[0]
+    if not major.isdecimal():
+        return f"is no release of {distribution}; write a number: {known}"
+    if int(major) < first or (last and int(major) > last):
+        return f"is a release of {distribution} that no image is made of; there are {known}"
+    return ""
 
 
 class AptRepository(Part):

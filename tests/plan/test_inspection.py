@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks.plan.inspection import answers, verdict
-from tasks.spec.record import Package
+from tasks.plan.inspection import OF_2008, TODAY, answers, verdict
+from tasks.spec.record import Check, Package
 
 PACKAGES = (
     Package(name="bash", version="5.2", architecture="amd64"),
@@ -23,15 +23,31 @@ package\tdpkg\t1.21\tamd64
 """
 
 
+def checks(text: str, promises: tuple[str, ...] = TODAY, host_keys: int = 2) -> tuple[Check, ...]:
+    return verdict(
+        answers(text),
+        promises=promises,
+        packages=PACKAGES,
+        disk=2_600_000_000,
+        now=1000000.0,
+        host_keys=host_keys,
+    )
+
+
 def failed(text: str) -> dict[str, str]:
-    checks = verdict(answers(text), packages=PACKAGES, disk=2_600_000_000, now=1000000.0)
-    return {check.name: check.detail for check in checks if not check.passed}
+    return {check.name: check.detail for check in checks(text) if not check.passed}
 
 
 def test_a_guest_that_is_well_passes():
-    """Every check, and there are eight."""
+    """Every check that is promised, and no other."""
     assert failed(WELL) == {}
-    assert len(verdict(answers(WELL), packages=PACKAGES, disk=2_600_000_000, now=1000000.0)) == 8
+    assert [check.name for check in checks(WELL)] == list(TODAY)
+    assert [check.name for check in checks(WELL, OF_2008)] == list(OF_2008)
+
+
+def test_host_keys_that_nobody_saw_cannot_be_pinned():
+    """So an image that promises them and shows none is not what was built."""
+    assert [check.name for check in checks(WELL, host_keys=0) if not check.passed] == [TODAY[-1]]
 
 
 @pytest.mark.parametrize(

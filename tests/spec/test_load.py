@@ -7,16 +7,24 @@ import pytest
 
 from tasks.kit.fault import ConfigFault
 from tasks.spec.load import load, parse
-from tasks.spec.model import Ami, Bundle, Image
+from tasks.spec.model import Ami, AptImage, Bundle, RpmImage
 from tests.projects import ROOT
+
+KEPT = ("debian-12.yaml", "centos-4.7-i386.yaml")  # one of each family
 
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    """The configuration as shipped, to be spoiled; repositories are named, so that no machine's sources matter."""
+    """The configuration as shipped, to be spoiled, with one image of each family.
+
+    Debian's repositories are named, so that no machine's sources matter.
+    """
     shutil.copytree(ROOT / "config", tmp_path / "config")
     shutil.copytree(ROOT / "templates", tmp_path / "templates")
     monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / "config/images").iterdir():
+        if path.name not in KEPT:
+            path.unlink()
     image = tmp_path / "config/images/debian-12.yaml"
     image.write_text(
         image.read_text()
@@ -32,6 +40,8 @@ def wrong(config: Path) -> list[str]:
 
 
 IMAGE = "images/debian-12.yaml"
+RPM = "images/centos-4.7-i386.yaml"
+BASE_REPOSITORY = "    baseurl: https://vault.centos.org/4.7/os/i386\n"
 CASES = [
     # file, what is replaced, by what, what is said
     (
@@ -141,10 +151,106 @@ CASES = [
         "epoch: 'yesterday': Input should be a valid datetime",
     ),
     ("site.yaml", "cloud: local ", "secret_key: hunter2\ncloud: local ", "secret_key: is not a key"),
+    # what belongs to one family is no key of the other
+    (IMAGE, "hostname: debian-12", "groups: [Base]", "groups: is not a key"),
+    (IMAGE, "hostname: debian-12", "tls: disabled", "tls: is not a key"),
+    (IMAGE, "uri: 'https", "baseurl: 'https", "repositories[0].uri: is missing"),
+    (IMAGE, "uri: 'https://mirror", "uri: 'gopher://mirror", "repositories[0].uri: 'gopher://mirror"),
+    (IMAGE, "suites: [bookworm]", "suites: []", "repositories[0].suites: Tuple should have at least 1"),
+    (
+        IMAGE,
+        "distro: debian",
+        "distro: debain",
+        "distro: 'debain' is not one of 'debian', 'ubuntu', 'centos'",
+    ),
+    (IMAGE, "distro: debian\n", "", "distro: is missing"),
+    # repositories of the other family
+    (
+        RPM,
+        BASE_REPOSITORY,
+        "",
+        "repositories[0]: give one of baseurl, mirrorlist and metalink, not none",
+    ),
+    (
+        RPM,
+        BASE_REPOSITORY,
+        f"{BASE_REPOSITORY}    metalink: https://mirror.example/m\n",
+        "repositories[0]: give one of baseurl, mirrorlist and metalink, not baseurl and metalink",
+    ),
+    (
+        RPM,
+        "    gpgkey: https://vault.centos.org/RPM-GPG-KEY-centos4\n",
+        "",
+        "repositories[0]: gpgkey: is missing; packages are checked against it unless you write `gpgcheck: false`",
+    ),
+    (
+        RPM,
+        "    gpgkey: https://vault.centos.org/RPM-GPG-KEY-centos4\n",
+        "    gpgcheck: false\n    repo_gpgcheck: true\n",
+        "repositories[0]: gpgkey: is missing",
+    ),
+    (
+        RPM,
+        "protect: true",
+        "protect: true\n    priority: 5",
+        "repositories[0]: protect, priority: the first is a priority before all others; write one of them",
+    ),
+    (
+        RPM,
+        "protect: true",
+        "priority: 100",
+        "repositories[0].priority: 100: Input should be less than or",
+    ),
+    (RPM, "id: update", "id: base", "repositories: an id stands twice: base"),
+    (RPM, "id: update", "id: up date", "repositories[1].id: 'up date': String should match"),
+    (RPM, "baseurl: https", "baseurl: gopher", "repositories[0].baseurl[0]: 'gopher://"),
+    (RPM, "name: CentOS", "nmae: CentOS", "repositories[0].nmae: is not a key; did you mean name?"),
+    (
+        RPM,
+        "groups: [Base]",
+        "groups: []",
+        "groups, packages: both are empty; write what the image is to hold",
+    ),
+    (RPM, "groups: [Base]\n", "", "groups, packages: both are empty"),
+    (RPM, "exclude: [", "exlude: [", "yum.exlude: is not a key; did you mean exclude?"),
+    (
+        RPM,
+        "debuglevel: 2",
+        "debuglevel: 11",
+        "yum.debuglevel: 11: Input should be less than or equal to 10",
+    ),
+    (RPM, "tls: disabled", "tls: off", "tls: False is not one of 'enabled', 'disabled'"),
+    # releases that no image is made of
+    (
+        RPM,
+        '"4.7"',
+        '"7.9"',
+        "release: '7.9' is a release of centos that no image is made of; there are 3 to 6",
+    ),
+    (RPM, '"4.7"', '"2.1"', "release: '2.1' is a release of centos that no image is made of"),
+    (RPM, '"4.7"', "stream", "release: 'stream' is no release of centos; write a number: 3 to 6"),
+    (
+        RPM,
+        "distro: centos",
+        "distro: centos-stream",
+        "release: '4.7' is a release of centos-stream that no image",
+    ),
+    (RPM, "distro: centos", "distro: fedora", "there are 40 and later"),
+    (RPM, "distro: centos", "distro: amazon", "there are 2023 and later"),
+    (
+        IMAGE,
+        "architecture: x86_64",
+        "architecture: arm64",
+        "ami.virtualization: arm64 never was paravirtual; write",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("file", "old", "new", "said"), CASES, ids=[case[3][:40] for case in CASES])
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    CASES,
+    ids=[f"{number} {case[3][:40]}" for number, case in enumerate(CASES)],
+)
 def test_a_wrong_key_is_named_with_its_file_and_line(config, file, old, new, said):
     """Each with the file it stands in, and what to write."""
     path = config / file
@@ -175,10 +281,115 @@ def test_an_image_without_a_mirror_on_a_machine_without_one_is_told_what_to_writ
     """A Fedora host has no apt sources to take the mirror from."""
     image = config / IMAGE
     image.write_text(image.read_text().rpartition("repositories:")[0])
-    monkeypatch.setattr("tasks.spec.load.host_repositories", lambda release: ())
+    monkeypatch.setattr("tasks.spec.load.host_repositories", lambda distribution, release: ())
     assert any(
         "this machine has no apt sources for bookworm; write where" in line for line in wrong(config)
     )
+
+
+def test_an_image_that_nobody_asked_for_may_lack_a_mirror(config, monkeypatch):
+    """It is a matter of the day it is built on."""
+    image = config / IMAGE
+    image.write_text(image.read_text().rpartition("repositories:")[0])
+    site = config / "site.yaml"
+    site.write_text(site.read_text().replace("[debian-12]", "[centos-4.7-i386]"))
+    monkeypatch.setattr("tasks.spec.load.host_repositories", lambda distribution, release: ())
+    project = load(config, config.parent / "templates")
+    assert [each.repositories for each in project.images if each.name == "debian-12"] == [()]
+
+
+def extending(config: Path, text: str, name: str = "mine") -> str:
+    """A file that extends another; its path, as it is told."""
+    (config / f"images/{name}.yaml").write_text(text)
+    return f"images/{name}.yaml"
+
+
+def test_an_image_may_extend_another(config):
+    """What it says itself goes before what it extends, key by key; its own name is its file's."""
+    extending(config, "extends: debian-12\nhostname: mine\nfiles: {}\n")
+    project = load(config, config.parent / "templates")
+    base, mine = (
+        next(each for each in project.images if each.name == name) for name in ("debian-12", "mine")
+    )
+    assert (mine.hostname, dict(mine.files)) == ("mine", {})
+    differing = {"name", "hostname", "files"}
+    assert isinstance(mine, AptImage)
+    assert mine.model_dump(exclude=differing) == base.model_dump(exclude=differing)
+
+
+def test_an_image_may_extend_one_of_another_distribution(config):
+    """With repositories of its own: the packages are what they have in common."""
+    repository = "{id: base, metalink: 'https://m.example/9', gpgkey: 'https://m.example/key'}"
+    extending(
+        config, f"extends: centos-4.7-i386\ndistro: rocky\nrelease: '9'\nrepositories: [{repository}]\n"
+    )
+    project = load(config, config.parent / "templates")
+    mine = next(each for each in project.images if each.name == "mine")
+    assert isinstance(mine, RpmImage)
+    assert (mine.distro, mine.groups) == ("rocky", ("Base",))
+    assert mine.repositories[0].gpgkey == ("https://m.example/key",)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("extends: debian-21\n", "1: extends: 'debian-21': there is no config/images/debian-21.yaml"),
+        ("hostname: a\nextends: debian-21\n", "2: extends: 'debian-21': there is no config"),
+        ("extends: [debian-12]\n", "1: extends: ['debian-12'] is not the name of an image"),
+        ("extends: 12\n", "1: extends: 12 is not the name of an image"),
+        ("extends: mine\n", "1: extends: mine extends another itself"),
+        (
+            "extends: between\n",
+            "1: extends: between extends another itself; extend debian-12, and say here what differs",
+        ),
+        ("extends: debian-12\ndisk: {size: 2 GB}\n", "2: disk.size: '2 GB' is not a size"),
+        ("extends: debian-12\ncolour: red\n", "2: colour: is not a key"),
+        ("extends: centos-4.7-i386\narchitecture: arm64\n", "1: ami.virtualization: arm64 never was"),
+        (
+            "extends: centos-4.7-i386\nrelease: '7'\n",
+            "2: release: '7' is a release of centos that no image",
+        ),
+    ],
+)
+def test_what_an_image_extends_is_another_that_stands_for_itself(config, text, said):
+    """Nobody has to look into a third file; what is wrong is told of the file that says it."""
+    extending(config, "extends: debian-12\n", "between")
+    path = extending(config, text)
+    assert [line for line in wrong(config) if line.startswith(f"{path}:{said}")], wrong(config)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("distro: debian", "distro: [", "is not YAML"),
+        ("size: 2 GiB", "size: 2 GB", "disk.size: '2 GB' is not a size"),
+    ],
+)
+def test_what_is_wrong_with_a_base_is_told_once(config, old, new, said):
+    """Of its own file, however many images extend it; what they say themselves is judged all the same."""
+    base = config / IMAGE
+    base.write_text(base.read_text().replace(old, new))
+    extending(config, "extends: debian-12\n", "another")
+    (line,) = wrong(config)
+    assert line.startswith(f"{IMAGE}:")
+    assert said in line
+    path = extending(config, "extends: debian-12\nhostname: -x-\n")
+    told = wrong(config)
+    assert [each for each in told if path in each] == told[1:]
+    assert len(told) == (1 if said == "is not YAML" else 2), "an unreadable base hides what extends it"
+
+
+def test_an_image_that_cannot_become_an_ami_is_not_one_of_the_sites(config):
+    """It may lie there, to be built and booted."""
+    extending(config, "extends: debian-12\narchitecture: arm64\nami: {virtualization: hvm}\n", "arm")
+    load(config, config.parent / "templates")
+    site = config / "site.yaml"
+    site.write_text(site.read_text().replace("[debian-12]", "[debian-12, arm]"))
+    (line,) = wrong(config)
+    assert line.startswith(
+        "site.yaml: images: arm: S3-backed AMIs start on i386 and x86_64 alone, not on arm64"
+    )
+    assert line.endswith("`doit boot:arm` builds and proves it")
 
 
 def test_a_file_that_would_not_be_read_is_told_of(config):
@@ -190,8 +401,8 @@ def test_a_file_that_would_not_be_read_is_told_of(config):
 def test_what_is_right_is_loaded_whole(config):
     """The shipped configuration, with every default filled in."""
     project = load(config, config.parent / "templates")
-    assert [image.name for image in project.images] == ["debian-12"]
-    assert project.images[0].disk.size == 2 << 30
+    assert [image.name for image in project.images] == ["centos-4.7-i386", "debian-12"]
+    assert project.images[1].disk.size == 2 << 30
     assert project.cloud.kind == "local"
     assert project.epoch == 1767225600
 
@@ -217,10 +428,10 @@ def test_the_readmes_example_is_an_image_and_knows_every_key():
     """Samples rot unless something reads them."""
     sample = (ROOT / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     value = parse(sample)[0]
-    image = Image.model_validate({**value, "name": "sample"})
+    image = AptImage.model_validate({**value, "name": "sample"})
     assert image.files["/etc/app.conf"].mode == 0o640
     assert image.devices == ("console", "null", "zero")
-    assert set(value) | {"name"} == set(Image.model_fields)
+    assert set(value) | {"name"} == set(AptImage.model_fields)
     assert set(value["ami"]) | {"backing"} == set(Ami.model_fields)
     assert set(value["bundle"]) == set(Bundle.model_fields)
 

@@ -1,0 +1,127 @@
+"""Why dnf ended badly: all that is wrong of one kind, at once, with what comes near a name that nobody knows.
+
+dnf stops at the first group, repository or mirror that it cannot use. What it would have said of the others is asked for.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.distro import Wanted, dnfgroups
+from tasks.distro.complaints import explained
+from tasks.distro.dnftalk import Listener
+from tasks.distro.dnfwords import KNOWN, OF_REPOSITORY, SIGNATURES, UNKNOWN_GROUP, UNKNOWN_PACKAGE
+from tasks.kit.fault import Fault
+
+UNKNOWN_TO_5 = re.compile(r"No match for argument: (?!@)(.+)$")  # group or package, it does not say
+# As dnf 4 lists groups, with names and ids; and as dnf5 does, which has no -v.
+GROUPS = ((("-v",), re.compile(r"^ {3}(.+?) \((\S+)\)$")), ((), dnfgroups.LISTED))
+PACKAGE = re.compile(r"^name=(\S+)$")
+# rpm's words for a package, and dnf's for the whole.
+NOT_INSTALLED = re.compile(r"(?:^error: |\[RPM\] )(\S+)-[^-]+-[^-]+: install (?:failed|skipped)")
+TRANSACTION = re.compile(r"^Error: Transaction failed$|^Transaction failed: Rpm transaction failed")
+FILE = re.compile(r"[^\s/(\"]+\.rpm\b")
+NOT_OK = re.compile(r": (?:BAD|NOKEY|NOTFOUND|NOTTRUSTED)\b")
+NEAR = 3  # names that may be meant
+THERE = 20  # names that all can be told, when nothing comes near
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What more can be asked. The answers are lines; there are none when nobody answers."""
+
+    dnf: Callable[..., list[str]]  # with these arguments
+    signatures: Callable[[Iterable[str]], list[str]]  # of packages, by the names of their files
+
+
+def told(fault: Fault, listener: Listener, wanted: Wanted, asked: Asked) -> Fault | None:
+    """What is wrong, in the words of the configuration; nothing when all that failed are scriptlets that may."""
+    failed = listener.fault(allowed=wanted.yum.allow_failing)
+    if failed:
+        return failed
+    said = [_of_group(line, wanted.groups) for line in listener.said]
+    found = explained(fault, [*said, *_unheard(said, wanted, asked)], KNOWN)
+    if found is fault and _excused(listener):
+        return None
+    more = (*_near(found.evidence, asked), *_signed(found.evidence, asked)) if found is not fault else ()
+    where = fault.where.partition(" -- ")[2] or fault.where  # dnf itself, without the way in
+    problem = found.problem.replace("nsenter ended", "dnf ended")
+    evidence = (*found.evidence, *more)
+    return type(found)(problem, evidence=evidence, where=where, hint=found.hint)
+
+
+def _excused(listener: Listener) -> bool:
+    """Whether the transaction failed for packages that scripts of their own kept out, and for nothing else."""
+    lines = listener.said
+    kept_out = {each.package for each in listener.failed if each.left_out}
+    missing = {match[1] for line in lines if (match := NOT_INSTALLED.search(line))}
+    return missing <= kept_out != set() and any(TRANSACTION.search(line) for line in lines)
+
+
+def _of_group(line: str, groups: Iterable[str]) -> str:
+    """dnf5 says of a group what it says of a package; here it gets its @."""
+    unknown = UNKNOWN_TO_5.search(line)
+    if unknown and unknown[1] in groups:
+        return f"{line[: unknown.start(1)]}@{unknown[1]}"
+    return line
+
+
+def _unheard(said: list[str], wanted: Wanted, asked: Asked) -> list[str]:
+    """What dnf would have gone on to say."""
+    if _unknown_groups(said) and wanted.packages:
+        return asked.dnf("-C", "--assumeno", "install", *wanted.packages)
+    broken = [match[1] for line in said if (match := re.search(OF_REPOSITORY, line))]
+    if broken and len(wanted.repositories) > 1:
+        without = (f"--disablerepo={each}" for each in broken)
+        return asked.dnf(*without, "--setopt=*.skip_if_unavailable=1", "makecache")
+    return []
+
+
+def _unknown_groups(lines: Iterable[str]) -> list[str]:
+    return [match[1] or match[2] for line in lines if (match := UNKNOWN_GROUP.search(line))]
+
+
+def _near(evidence: Iterable[str], asked: Asked) -> Iterator[str]:
+    """What comes near each name that is unknown."""
+    groups = _unknown_groups(evidence)
+    packages = [match[1] for line in evidence if (match := UNKNOWN_PACKAGE.search(line))]
+    if groups:
+        known = next(filter(None, (_listed_groups(asked, *each) for each in GROUPS)), [])
+        yield from (f"{each}: {nearest(each, known)}" for each in groups)
+    if packages:
+        lines = asked.dnf("-C", "repoquery", "--qf", "name=%{name}\n")
+        known = [match[1] for line in lines if (match := PACKAGE.match(line))]
+        yield from (f"{each}: {nearest(each, known)}" for each in packages)
+
+
+def _listed_groups(asked: Asked, options: Iterable[str], listed: re.Pattern[str]) -> list[str]:
+    lines = asked.dnf("-C", "group", "list", *options, "--hidden")
+    return [name for line in lines if (match := listed.match(line)) for name in match.groups()]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    folded: dict[str, str] = {}
+    for each in known:
+        folded.setdefault(each.lower(), each)
+    close = difflib.get_close_matches(name.lower(), folded, NEAR)
+    if close:
+        return f"did you mean {' or '.join(folded[each] for each in close)}?"
+    if len(folded) > THERE:
+        return "nothing comes near"
+    return f"there are {', '.join(sorted(folded.values()))}" if folded else "there are none"
+
+
+def _signed(evidence: Iterable[str], asked: Asked) -> list[str]:
+    """What rpm has against the signatures, by key and algorithm: dnf does not pass it on."""
+    wrong = [line for line in evidence if any(each.pattern.search(line) for each in SIGNATURES)]
+    files = [name for line in wrong for name in FILE.findall(line)]
+    said: list[str] = []
+    of = ""
+    for line in asked.signatures(files) if files else ():
+        of = Path(line).name if line.endswith(".rpm:") else of
+        if NOT_OK.search(line):
+            said.append(f"{of} {line.strip()}")
+    # While something is wrong with the package itself, the key has not been looked at.
+    return [line for line in said if ": BAD" in line] or said
