@@ -15,7 +15,7 @@ from tasks.distro import foreign, system
 from tasks.distro.system import System
 from tasks.kit import exttimes
 from tasks.kit.ext import Ext
-from tasks.kit.fault import Fault, ImageFault, ToolFault
+from tasks.kit.fault import ConfigFault, Fault, ImageFault, ToolFault
 from tasks.kit.files import appearing, sha256
 from tasks.kit.proc import Command, ask
 from tasks.kit.report import Report
@@ -31,6 +31,7 @@ from tasks.spec.tool import SANDBOX, TAR, Tool
 
 RECIPE = 1
 FIRST_BOOT = "/usr/local/lib/doit-ami/first-boot"
+FIRST_BOOT_UNIT = "first-boot.service"
 PROFILE = "mke2fs.conf"
 FEIGNED = 8  # times the disk: what is measured on when the content does not fit
 
@@ -95,6 +96,7 @@ def body(
     stamp: Path,
 ) -> None:
     foreign.check(order.architecture)
+    _runnable(order)
     RootfsStamp.read(rootfs_stamp).file.check(rootfs)
     entries = list(_entries(order, templates, scripts, public_key))
     before = _before(stamp)
@@ -116,6 +118,17 @@ def body(
     status = img.stat()
     file = FileStamp(name=img.name, size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=digest)
     ImgStamp(file=file, layout=order.disk.layout, made=made).write(stamp)
+
+
+def _runnable(order: Order) -> None:
+    late = [script.run for script in order.scripts if script.when == "first-boot"]
+    if late and FIRST_BOOT_UNIT not in order.system.units:
+        raise ConfigFault(
+            "scripts: nothing in this image would run them at its first boot",
+            evidence=late,
+            where=f"config/images/{order.image}.yaml: scripts",
+            hint="its init is System V's: lay a script of /etc/rc.d/init.d and its link by `files` and a build script",
+        )
 
 
 def _entries(

@@ -11,9 +11,11 @@ import pytest
 from tasks import img
 from tasks.kit import files
 from tasks.kit.fault import ConfigFault, ImageFault, ToolFault
+from tasks.spec.load import load
 from tasks.spec.model import Disk, LaidFile, Script
 from tasks.spec.record import ImgStamp
 from tests import projects, stages
+from tests.projects import ROOT
 
 
 @pytest.fixture
@@ -179,3 +181,13 @@ def test_a_root_file_system_that_was_swapped_is_refused(project):
     with pytest.raises(ImageFault, match=r"rootfs.tar is not the file that was stamped"):
         stages.make_img(project.order, at)
     unchanged(at)
+
+
+def test_a_script_that_nothing_would_run_is_refused(tmp_path):
+    """System V's init knows no units, and a first-boot script would lie there for ever."""
+    order = img.Order.of(
+        stages.image(load(ROOT / "config", ROOT / "templates"), "centos-4.7-i386"), 0
+    ).model_copy(update={"scripts": (Script(run="late.sh", when="first-boot"),)})
+    with pytest.raises(ConfigFault, match="nothing in this image would run them") as caught:
+        stages.make_img(order, stages.shelf("centos-4.7-i386"))
+    assert caught.value.evidence == ("late.sh",)

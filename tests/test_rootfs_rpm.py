@@ -279,7 +279,7 @@ def test_a_list_of_mirrors_without_one_that_lives_is_told(site, lines, problem, 
 
 def test_mirrors_that_never_answer_take_seconds_and_are_told_at_once(site, monkeypatch):
     """dnf alone would take four times its timeout for a repository, and twelve times for a list."""
-    monkeypatch.setattr(mirrors, "ANSWER", 1.0)
+    monkeypatch.setattr(mirrors, "ANSWER", 2.0)
     site.mirror.delay("absent/*", 60)
     site.mirror.delay("mirrorlist", 60)
     began = time.monotonic()
@@ -290,9 +290,9 @@ def test_mirrors_that_never_answer_take_seconds_and_are_told_at_once(site, monke
             site.repository("listed", mirrorlist=site.mirror.mirrorlist),
         ),
         HostFault,
-        "repositories: no answer within 1 s",
+        "repositories: no answer within 2 s",
     )
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 6
     assert fault.evidence == (
         f"absent: {site.mirror.url}/absent/repodata/repomd.xml",
         f"listed: {site.mirror.mirrorlist}",
@@ -310,7 +310,7 @@ def test_a_mirror_that_falls_silent_is_given_up(site):
     site.mirror.delay("*/lib-*.rpm", 60)
     began = time.monotonic()
     fault = site.refuses(site.order(), HostFault, "the mirrors did not give lib-1-1.noarch")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
     assert "less than 1024 bytes/sec" in said(fault).lower()
 
 
@@ -319,7 +319,7 @@ def test_a_mirror_that_falls_silent_is_given_up(site):
     [
         (
             lambda mirror: mirror.spoil("*/lib-*.rpm"),
-            "the mirror serves lib-1-1.noarch.rpm, but it is not what its metadata says",
+            "the mirror serves lib-1-1.noarch, but it is not what its metadata says",
             "checksum doesn't match",
         ),
         (
@@ -369,9 +369,9 @@ def test_everything_about_signatures_is_told_at_once(site):
     fault = site.refuses(
         order,
         ConfigFault,
-        "repositories: nobody has signed unsigned-a-1-1.noarch.rpm, unsigned-b-1-1.noarch.rpm;"
-        " repositories: signed with a key that `gpgkey` does not hold: foreign-1-1.noarch.rpm;"
-        " repositories: not as it was signed, or not in a way that rpm on this machine takes: tampered-1-1.noarch.rpm",
+        "repositories: nobody has signed unsigned-a-1-1.noarch, unsigned-b-1-1.noarch;"
+        " repositories: signed with a key that `gpgkey` does not hold: foreign-1-1.noarch;"
+        " repositories: not as it was signed, or not in a way that rpm on this machine takes: tampered-1-1.noarch",
     )
     assert "tampered-1-1.noarch.rpm: Payload SHA256 digest: BAD" in said(fault)
 
@@ -382,7 +382,7 @@ def test_a_strangers_key_is_named_and_mends_it_when_it_is_trusted(site):
     fault = site.refuses(
         order,
         ConfigFault,
-        "repositories: signed with a key that `gpgkey` does not hold: foreign-1-1.noarch.rpm",
+        "repositories: signed with a key that `gpgkey` does not hold: foreign-1-1.noarch",
     )
     listed = rpms.run("gpg", "--list-keys", "--with-colons", home=site.world.stranger.home)
     identity = next(line.split(":")[4] for line in listed.splitlines() if line.startswith("pub"))
@@ -448,7 +448,7 @@ def test_a_package_of_2005_that_was_changed_is_refused(site):
     fault = site.refuses(
         site.order(old, packages=("old",), architecture="i386"),
         ConfigFault,
-        "repositories: not as it was signed, or not in a way that rpm on this machine takes: old-1-1.i386.rpm",
+        "repositories: not as it was signed, or not in a way that rpm on this machine takes: old-1-1.i386",
     )
     assert "old-1-1.i386.rpm: MD5 digest: BAD" in said(fault)
 

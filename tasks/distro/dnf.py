@@ -198,10 +198,9 @@ def _install(box: Sandbox, wanted: Wanted, tree: Path, settings: Path, report: R
 
 
 def _dnf(wanted: Wanted, tree: Path, settings: Path) -> tuple[str, ...]:
-    """The command without its verb, in the dialect of the dnf that is here."""
+    """The command without its verb. dnf5, without --use-host-config, takes nothing from the host but what is named here."""
     return (
         *("dnf", "-y", "-c", str(settings), f"--installroot={tree}"),
-        *(("--use-host-config",) if _is_five() else ()),
         *(f"--releasever={wanted.release}", f"--forcearch={BASEARCH[wanted.architecture]}"),
     )
 

@@ -21,7 +21,7 @@ GROUPS = ((("-v",), re.compile(r"^ {3}(.+?) \((\S+)\)$")), ((), dnfgroups.LISTED
 PACKAGE = re.compile(r"^name=(\S+)$")
 # rpm's words for a package, and dnf's for the whole.
 NOT_INSTALLED = re.compile(r"(?:^error: |\[RPM\] )(\S+)-[^-]+-[^-]+: install (?:failed|skipped)")
-TRANSACTION = re.compile(r"^Error: Transaction failed$|^Transaction failed: Rpm transaction failed")
+FAILED_4, FAILED_5 = "Error: Transaction failed", "Transaction failed: Rpm transaction failed."
 FILE = re.compile(r"[^\s/(\"]+\.rpm\b")
 NOT_OK = re.compile(r": (?:BAD|NOKEY|NOTFOUND|NOTTRUSTED)\b")
 NEAR = 3  # names that may be meant
@@ -53,11 +53,15 @@ def told(fault: Fault, listener: Listener, wanted: Wanted, asked: Asked) -> Faul
 
 
 def _excused(listener: Listener) -> bool:
-    """Whether the transaction failed for packages that scripts of their own kept out, and for nothing else."""
-    lines = listener.said
+    """Whether the transaction failed for scripts, and for nothing else.
+
+    dnf 4's does for those that keep their own packages out, dnf5's for any. What else is wrong, dnf5 says after that.
+    """
     kept_out = {each.package for each in listener.failed if each.left_out}
-    missing = {match[1] for line in lines if (match := NOT_INSTALLED.search(line))}
-    return missing <= kept_out != set() and any(TRANSACTION.search(line) for line in lines)
+    missing = {match[1] for line in listener.said if (match := NOT_INSTALLED.search(line))}
+    ended = next((line for line in reversed(listener.said) if line), "")
+    enough = kept_out if ended == FAILED_4 else listener.failed if ended == FAILED_5 else ()
+    return missing <= kept_out and bool(enough)
 
 
 def _of_group(line: str, groups: Iterable[str]) -> str:
@@ -72,11 +76,18 @@ def _unheard(said: list[str], wanted: Wanted, asked: Asked) -> list[str]:
     """What dnf would have gone on to say."""
     if _unknown_groups(said) and wanted.packages:
         return asked.dnf("-C", "--assumeno", "install", *wanted.packages)
-    broken = [match[1] for line in said if (match := re.search(OF_REPOSITORY, line))]
-    if broken and len(wanted.repositories) > 1:
-        without = (f"--disablerepo={each}" for each in broken)
-        return asked.dnf(*without, "--setopt=*.skip_if_unavailable=1", "makecache")
-    return []
+    found = broken = _broken(said)
+    heard: list[str] = []
+    while found and len(broken) < len(wanted.repositories):
+        lines = asked.dnf(*(f"--disablerepo={each}" for each in broken), "makecache")
+        found = [each for each in _broken(lines) if each not in broken]
+        broken, heard = [*broken, *found], [*heard, *lines]
+    return heard
+
+
+def _broken(lines: Iterable[str]) -> list[str]:
+    """Repositories that cannot be used."""
+    return [match[1] for line in lines if (match := re.search(OF_REPOSITORY, line))]
 
 
 def _unknown_groups(lines: Iterable[str]) -> list[str]:

@@ -24,7 +24,9 @@ FAILED_LUA = re.compile(rf"lua script failed: \[string \"{OF_PACKAGE}\"\]:(\d+: 
 # dnf repeats them, mostly, and ends with 0 unless the package was not installed.
 FAILED_SAYS_4 = re.compile(r"^Error in (\S+) scriptlet in rpm package (\S+)$")
 FAILED_SAYS_5 = re.compile(r"^>>> (?:Error|Non-critical error) in %?(\S+) scriptlet: (.+)-[^-]+-[^- ]+")
-DNF5S_OWN = re.compile(r"^>>> (?:\[RPM\] |Scriptlet output:)?")
+# dnf 4's name of a trigger, which it puts down to the package that set it off.
+TRIGGER = "<unknown>"
+DNF5S_OWN = re.compile(r"^>>> ?(?:\[RPM\] |Scriptlet output:)?")
 # Of a group's members; dnf goes on without them, as yum did, and so do we: real groups name such.
 MISSING = re.compile(r'^No match for group (?:package|from environment):? "?([^"\s]+)"?')
 LEAVES_OUT = ("pre", "prein", "pretrans")  # scripts without whose success a package is not installed
@@ -87,7 +89,7 @@ class Listener:
 
     def _fails(self, package: str, script: str, how: str, line: str) -> None:
         """Told of by rpm, by dnf, or by both, in either order: rpm says more."""
-        again = self.fresh and self.failed[-1].package == package
+        again = self.fresh and (self.failed[-1].package == package or script == TRIGGER)
         if again and not how:
             return
         if again:

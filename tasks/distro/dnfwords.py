@@ -14,6 +14,8 @@ CORRECT = "correct the name, or add the repository that has it"
 GONE_ON = "what was fetched is kept: run doit again, and it goes on from there"
 # dnf 4 names a repository in these quotes, dnf5 in those.
 OF_REPOSITORY = r"Failed to download metadata (?:\([^)]*\) )?for repo(?:sitory)? ['\"]([^'\"]+)['\"]"
+# What dnf5 says of a list of mirrors that it did not get.
+OF_LIST = r"Failed to download metadata \((?:mirrorlist|metalink): [^)]*\) for repository \"([^\"]+)\": Download failed: "
 # What dnf5 says of a package's signature, up to the reason.
 OF_SIGNATURE = r"PGP check for package \"([^\"]+)\" .*has failed: "
 FETCHING = re.compile(r"(?:Status code|Curl error|Downloading successful, but checksum)")
@@ -38,7 +40,8 @@ SPACE = (
         topic="space",
     ),
     Complaint(
-        re.compile(rf"database or disk is full|{FULL}"),
+        # The last is dnf5's word for its history, which is all that it says when rpm's database has no room.
+        re.compile(rf"database or disk is full|{FULL}|SQL statement execution failed: \"ROLLBACK\""),
         HostFault,
         "no space is left for the root file system",
         ROOM,
@@ -127,7 +130,7 @@ SOLVING = (
 )
 SIGNATURES = (
     Complaint(
-        re.compile(rf"Package (\S+) is not signed|{OF_SIGNATURE}The package is not signed"),
+        re.compile(rf"Package (\S+?)(?:\.rpm)? is not signed|{OF_SIGNATURE}The package is not signed"),
         ConfigFault,
         "repositories: nobody has signed {0}",
         "`gpgcheck: false` installs what nobody has signed",
@@ -135,7 +138,7 @@ SIGNATURES = (
     ),
     Complaint(
         re.compile(
-            r"Public key for (\S+) is not (?:installed|trusted)"
+            r"Public key for (\S+?)(?:\.rpm)? is not (?:installed|trusted)"
             r"|correct key URLs are configured for this repository\.\. Failing package is: (\S+)"
             rf"|{OF_SIGNATURE}(?:Public key is not installed|No corresponding key was found"
             r"|The signature is valid, but the key is not trusted|Import of the key didn't help|The repository does not have)"
@@ -156,7 +159,9 @@ SIGNATURES = (
         topic="signatures",
     ),
     Complaint(
-        re.compile(rf"Problem opening package (\S+)|{OF_SIGNATURE}Problem occurred when opening"),
+        re.compile(
+            rf"Problem opening package (\S+?)(?:\.rpm)?(?:\s|$)|{OF_SIGNATURE}Problem occurred when opening"
+        ),
         ConfigFault,
         "repositories: not as it was signed, or not in a way that rpm on this machine takes: {0}",
         "the mirror may serve something else than its distribution signed: try another",
@@ -180,11 +185,15 @@ METADATA = (
         topic="metadata",
     ),
     Complaint(
-        re.compile(rf"{OF_REPOSITORY}: repomd\.xml parser error"),
+        re.compile(
+            rf"{OF_REPOSITORY}: (?:repomd\.xml parser error|Parsing unsuccessful)"
+            r"|Error loading local metadata for repository \"([^\"]+)\""
+        ),
         HostFault,
         "repositories: what the mirror serves as the metadata of {0} is something else",
         "open it in a browser: it may be a page that wants you to log in",
         topic="metadata",
+        because=re.compile(r"^ +Librepo error: "),
     ),
     Complaint(
         re.compile(rf"{OF_REPOSITORY}: (?:Cannot prepare internal mirrorlist: )?No URLs in mirrorlist"),
@@ -194,7 +203,7 @@ METADATA = (
         topic="metadata",
     ),
     Complaint(
-        re.compile(rf"{OF_REPOSITORY}: Cannot prepare internal mirrorlist: (?!No URLs)"),
+        re.compile(rf"{OF_REPOSITORY}: Cannot prepare internal mirrorlist: (?!No URLs)|{OF_LIST}"),
         HostFault,
         "repositories: the list of mirrors of {0} cannot be used",
         "open it in a browser; or write `baseurl` instead",
@@ -203,7 +212,8 @@ METADATA = (
     ),
     Complaint(
         re.compile(
-            rf"{OF_REPOSITORY}(?!: (?:GPG verif|repomd\.xml|Cannot prepare internal|No URLs in mirrorlist))"
+            rf"(?!{OF_LIST}){OF_REPOSITORY}"
+            r"(?!: (?:GPG verif|repomd\.xml|Parsing unsuccessful|Cannot prepare internal|No URLs in mirrorlist))"
         ),
         HostFault,
         "repositories: the metadata of {0} cannot be fetched",
@@ -215,7 +225,10 @@ METADATA = (
 )
 FETCHED = (
     Complaint(
-        re.compile(r"(\S+): Downloading successful, but checksum doesn't match"),
+        re.compile(
+            r"(\S+?)(?:\.rpm)?: Downloading successful, but checksum doesn't match"
+            r"|>>> Downloading successful, but checksum doesn't match\. .*/(\S+)\.rpm$"
+        ),
         HostFault,
         "the mirror serves {0}, but it is not what its metadata says",
         "the mirror is being updated, or is damaged: wait, or take another; " + GONE_ON,
@@ -223,7 +236,8 @@ FETCHED = (
     ),
     Complaint(
         re.compile(
-            r"(\S+): (?:Cannot download, all mirrors|Download failed)|Librepo error: Cannot download (\S+): All mirrors"
+            r"(\S+?)(?:\.rpm)?: (?:Cannot download, all mirrors|Download failed)"
+            r"|Librepo error: Cannot download (?:\S*/)?(\S+?)(?:\.rpm)?: All mirrors"
         ),
         HostFault,
         "the mirrors did not give {0}",

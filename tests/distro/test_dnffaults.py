@@ -1,4 +1,4 @@
-"""What dnf says becomes what a person can act on. The lines are quoted from runs of dnf 4.14, or from dnf5's sources and tests."""
+"""What dnf says becomes what a person can act on. The lines are quoted from runs of dnf 4.14 and 5.4.6, or from dnf5's tests."""
 
 from collections.abc import Iterable
 
@@ -130,7 +130,7 @@ OF_DNF5 = [
             " Librepo error: Cannot download Packages/a-1-1.x86_64.rpm: All mirrors were tried",
         ],
         HostFault,
-        "the mirrors did not give Packages/a-1-1.x86_64.rpm",
+        "the mirrors did not give a-1-1.x86_64",
     ),
     (
         [
@@ -154,6 +154,81 @@ OF_DNF5 = [
         ],
         ToolFault,
         "packages: cannot be unpacked: rocm-0:7-1.x86_64",
+    ),
+    # From here on, dnf5 5.4.6 with rpm 6.1.0 said so.
+    (
+        [
+            "Failed to download metadata",
+            ' Error loading local metadata for repository "good"',
+            "  Librepo error: repomd.xml parser error: Parse error at line: 21 (Invalid bytes in character encoding",
+        ],
+        HostFault,
+        "repositories: what the mirror serves as the metadata of good is something else",
+    ),
+    (
+        [
+            ">>> Parsing unsuccessful: Element <repomd> was not found - Bad repomd file",
+            (
+                'Failed to download metadata (baseurl: "http://m.example/html") for repository "good": Parsing unsuccessful:'
+                " Element <repomd> was not found - Bad repomd file"
+            ),
+        ],
+        HostFault,
+        "repositories: what the mirror serves as the metadata of good is something else",
+    ),
+    (
+        [
+            ">>> Status code: 404 for http://m.example/list (IP: 127.0.0.1) - http://m.example/list",
+            (
+                ">>> Download failed: Status code: 404 for http://m.example/list (IP: 127.0.0.1),Cannot prepare internal"
+                " mirrorlist: No URLs in mirrorlist"
+            ),
+            (
+                'Failed to download metadata (mirrorlist: "http://m.example/list") for repository "good": Download failed:'
+                " Status code: 404 for http://m.example/list (IP: 127.0.0.1)"
+            ),
+        ],
+        HostFault,
+        "repositories: the list of mirrors of good cannot be used",
+    ),
+    (
+        [
+            'Failed to download metadata (mirrorlist: "http://m.example/list") for repository "good": Usable URL not found'
+        ],
+        HostFault,
+        "repositories: the metadata of good cannot be fetched",
+    ),
+    (
+        [
+            (
+                'Failed to download metadata (mirrorlist: "http://m.example/list") for repository "good": Cannot prepare'
+                " internal mirrorlist: No URLs in mirrorlist"
+            )
+        ],
+        HostFault,
+        "repositories: the list of mirrors of good names none",
+    ),
+    (
+        [
+            "Failed to download packages",
+            " Librepo error: Cannot download hello-1-1.noarch.rpm: All mirrors were tried",
+            (
+                ">>> Downloading successful, but checksum doesn't match. Calculated: 35bde8(sha256)  Expected: 23f6bb(sha256)"
+                "  - http://m.example/good/hello-1-1.noarch.rpm"
+            ),
+        ],
+        HostFault,
+        "the mirror serves hello-1-1.noarch, but it is not what its metadata says",
+    ),
+    (
+        ['SQL statement execution failed: "ROLLBACK": (1) - SQL logic error'],
+        HostFault,
+        "no space is left for the root file system",
+    ),
+    (
+        ["  - package hello-1-1.noarch does not verify: no digest"],
+        ConfigFault,
+        "repositories: rpm on this machine does not accept hello-1-1.noarch: no digest",
     ),
 ]
 # dnf 4.14 and rpm 4.18, where tests/test_rootfs_rpm.py does not bring them to say it.
@@ -284,7 +359,10 @@ def test_what_comes_near_a_name_is_suggested(name, known, said):
 
 
 PRE = "error: %prein(a-1-1.noarch) scriptlet failed, exit status 1"
+POST = ">>> [RPM] %post(a-1-1.noarch) scriptlet failed, exit status 3"
+TRIGGER = ">>> [RPM] %triggerin(a-1-1.noarch) scriptlet failed, exit status 4"
 ENDED = "Error: Transaction failed"
+ENDED_5 = "Transaction failed: Rpm transaction failed."
 
 
 @pytest.mark.parametrize(
@@ -296,6 +374,12 @@ ENDED = "Error: Transaction failed"
         ([PRE, "error: b-1-1.noarch: install failed", ENDED], False),
         (["warning: %post(a-1-1.noarch) scriptlet failed, exit status 1", ENDED], False),
         ([PRE, "Error unpacking rpm package b-1-1.noarch", ENDED], False),
+        ([PRE, ">>> [RPM] a-1-1.noarch: install failed", ENDED_5], True),
+        ([POST, ENDED_5], True),
+        ([TRIGGER, ENDED_5], True),
+        ([POST, ">>> [RPM] b-1-1.noarch: install failed", ENDED_5], False),
+        ([POST, ENDED_5, "  - something new"], False),
+        ([POST, "something new"], False),
     ],
 )
 def test_only_what_may_fail_is_excused(lines, excused):

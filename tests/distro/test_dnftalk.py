@@ -212,6 +212,73 @@ def test_dnfs_own_word_is_enough(line, failed):
     assert found.output[0] == "spoke"
 
 
+# dnf5 5.4.6 with rpm 6.1.0.
+SCRIPTS_BY_5 = """\
+Running transaction
+[ 2/27] Prepare transaction             100% |   6.1 KiB/s |  25.0   B |  00m00s
+[23/27] Installing ep-3:1-1.noarch      100% |  30.3 KiB/s | 124.0   B |  00m00s
+>>> Running %post scriptlet: ep-3:1-1.noarch
+>>> Non-critical error in %post scriptlet: ep-3:1-1.noarch
+>>> [RPM] %post(ep-3:1-1.noarch) scriptlet failed, exit status 7
+[24/27] Installing sh-fine-0:1-1.noarch 100% |  40.4 KiB/s | 124.0   B |  00m00s
+>>> Running %post scriptlet: sh-fine-0:1-1.noarch
+>>> Finished %post scriptlet: sh-fine-0:1-1.noarch
+>>> Scriptlet output:
+>>> all is well
+>>>
+>>> Running %pre scriptlet: sh-pre-0:1-1.noarch
+>>> Error in %pre scriptlet: sh-pre-0:1-1.noarch
+>>> Scriptlet output:
+>>> first words of pre
+>>> second words
+>>>
+>>> [RPM] %prein(sh-pre-1-1.noarch) scriptlet failed, exit status 3
+>>> [RPM] sh-pre-1-1.noarch: install failed
+>>> Running %triggerin scriptlet: filetrig-0:1-1.noarch
+>>> Non-critical error in %triggerin scriptlet: filetrig-0:1-1.noarch
+>>> Scriptlet output:
+>>> /usr/share/zoo/a
+>>>
+>>> [RPM] %filetriggerin(filetrig-1-1.noarch) scriptlet failed, exit status 5
+>>> Running %post scriptlet: lua-post-0:1-1.noarch
+>>> Non-critical error in %post scriptlet: lua-post-0:1-1.noarch
+>>> Scriptlet output:
+>>> lua speaks in post
+>>>
+>>> [RPM] lua script failed: [string "%post(lua-post-1-1.noarch)"]:2: this went wrong
+Transaction failed: Rpm transaction failed."""
+
+
+def test_each_kind_of_script_is_heard_in_the_words_of_dnf5():
+    """By rpm's name for it, where dnf5 has another."""
+    listener, _ = heard(SCRIPTS_BY_5)
+    assert [each.told for each in listener.failed] == [
+        "%post of ep (exit status 7)",
+        "%prein of sh-pre (exit status 3)",
+        "%filetriggerin of filetrig (exit status 5)",
+        "%post of lua-post (2: this went wrong)",
+    ]
+    assert [each.output[:-1] for each in listener.failed] == [
+        (),
+        ("first words of pre", "second words"),
+        ("/usr/share/zoo/a",),
+        ("lua speaks in post",),
+    ]
+    assert [each.left_out for each in listener.failed] == [False, True, False, False]
+
+
+def test_a_trigger_that_fails_is_its_own_packages_alone():
+    """dnf 4.14 puts it down to the one that set it off, besides."""
+    listener, _ = heard("""\
+  Running scriptlet: target-1-1.noarch                                    22/22
+triggerin talks
+warning: %triggerin(trigin-1-1.noarch) scriptlet failed, exit status 4
+
+Error in <unknown> scriptlet in rpm package target
+""")
+    assert [each.told for each in listener.failed] == ["%triggerin of trigin (exit status 4)"]
+
+
 def test_failed_scripts_are_one_fault_but_for_those_that_may():
     """With the whole of what to write, so that it can be pasted."""
     listener, _ = heard(BY_4)
