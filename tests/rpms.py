@@ -14,12 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
-import pytest
-
-from tasks.kit.proc import PATH, tool
+from tasks.kit.proc import PATH
 from tests.trees import EPOCH
-
-PROGRAMS = ("rpmbuild", "rpmsign", "createrepo_c", "gpg", "gpgconf")
 
 # What every spec of ours begins with: files go in as they lie there, quickly, and the same files give the same RPM.
 PREAMBLE = """\
@@ -36,9 +32,6 @@ PREAMBLE = """\
 """
 SCRIPTS = ("pretrans", "pre", "post", "preun", "postun", "posttrans")
 
-LACKING = [program for program in PROGRAMS if tool(program) is None]
-needs_rpm = pytest.mark.skipif(bool(LACKING), reason=f"not installed: {' '.join(LACKING)}")
-
 Groups = Mapping[str, Mapping[str, str | Sequence[str]]]
 
 
@@ -49,12 +42,6 @@ class Key:
     home: Path
     name: str
     public: Path
-
-
-def required() -> None:
-    """For fixtures, which no mark reaches."""
-    if LACKING:
-        pytest.skip(f"not installed: {' '.join(LACKING)}")
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -122,6 +109,8 @@ def sign(paths: Iterable[Path], key: Key) -> None:
     """Sign RPMs in place, instead of whoever signed them before."""
     wanted, workers = sorted(paths), os.cpu_count() or 1
     argv = ("rpmsign", "--resign", "--define", "__gpg /usr/bin/gpg", "--define", f"_gpg_name {key.name}")
+    # Before the threads: two gpgs at once would each start one.
+    run("gpgconf", "--homedir", key.home, "--launch", "gpg-agent", home=key.home)
     try:
         with ThreadPoolExecutor(workers) as pool:
             shares = (wanted[number::workers] for number in range(workers))

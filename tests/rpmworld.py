@@ -53,14 +53,12 @@ class World:
 @pytest.fixture(scope="session")
 def rpm_distribution(space: Path) -> World:
     """Of today, x86_64; it boots. To be read only."""
-    rpms.required()
     return today(space / "rpm-distribution")
 
 
 @pytest.fixture(scope="session")
 def el4_shape(space: Path) -> World:
     """In the shape of EL4, i386; it does not boot. To be read only."""
-    rpms.required()
     return el4(space / "el4-shape")
 
 

@@ -20,7 +20,6 @@ def get(url: str, **headers: str) -> bytes:
         return data
 
 
-@rpms.needs_rpm
 def test_a_small_repository_is_signed_indexed_and_the_same_each_time(tmp_path):
     """Files, scriptlets and names with odd characters; comps; SHA-1 as in 2005."""
     key, folder = rpms.signing_key(tmp_path), tmp_path / "repository"

@@ -7,10 +7,7 @@ from tasks import scan
 from tasks.kit.fault import ImageFault
 from tasks.kit.report import Silent
 from tasks.spec.record import FileStamp, ImgStamp, ScanReport, now
-from tests import trees
 from tests.trees import mke2fs, plant
-
-pytestmark = trees.needs_e2fsprogs
 
 OURS = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGV4cGVjdGVk image"
 EXTRA = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGV4dHJh ops"

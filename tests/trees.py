@@ -6,16 +6,12 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-import pytest
-
-from tasks.kit.proc import PATH, tool
+from tasks.kit.proc import PATH
 
 EPOCH = 1_700_000_000
 LONG_NAME = "n" * 255
 LONG_TARGET = "/".join(["far"] * 40)
 MANY = 5000
-TOOLS = ("mke2fs", "debugfs", "dumpe2fs", "e2fsck")
-needs_e2fsprogs = pytest.mark.skipif(not all(map(tool, TOOLS)), reason="e2fsprogs is not installed")
 
 # What each file system shows: blocks of each size, both kinds of block map, both sizes of inodes and of descriptors.
 KINDS = {

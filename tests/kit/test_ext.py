@@ -15,8 +15,6 @@ from tasks.kit.fault import ImageFault
 from tests import trees
 from tests.trees import KINDS, mke2fs, plant, program
 
-pytestmark = trees.needs_e2fsprogs
-
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):

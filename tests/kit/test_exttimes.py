@@ -10,10 +10,7 @@ import pytest
 from tasks.kit.ext import Ext
 from tasks.kit.exttimes import settle_times
 from tasks.kit.fault import ConfigFault
-from tests import trees
 from tests.trees import EPOCH, KINDS, mke2fs, plant, program
-
-pytestmark = trees.needs_e2fsprogs
 
 FILES: dict[str, bytes | str] = {f"/d{n % 5}/f{n}": b"%d" % n * n for n in range(200)}
 FILES |= {"/d0/link": "f0", "/old": b"1970", "/before": b"1969", "/late": b"2037"}
