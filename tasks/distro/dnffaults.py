@@ -16,8 +16,11 @@ from tasks.distro.dnfwords import KNOWN, OF_REPOSITORY, SIGNATURES, UNKNOWN_GROU
 from tasks.kit.fault import Fault
 
 UNKNOWN_TO_5 = re.compile(r"No match for argument: (?!@)(.+)$")  # group or package, it does not say
-# As dnf 4 lists groups, with names and ids; and as dnf5 does, which has no -v.
-GROUPS = ((("-v",), re.compile(r"^ {3}(.+?) \((\S+)\)$")), ((), dnfgroups.LISTED))
+# How dnf 4 is asked for groups, and lists them; and how dnf5, which has no -v.
+GROUPS = (
+    ((("group", "list", "-v", "--hidden"),), re.compile(r"^ {3}(?P<name>.+?) \((?P<id>\S+)\)$")),
+    (dnfgroups.ALL, dnfgroups.LISTED),
+)
 PACKAGE = re.compile(r"^name=(\S+)$")
 # rpm's words for a package, and dnf's for the whole.
 NOT_INSTALLED = re.compile(r"(?:^error: |\[RPM\] )(\S+)-[^-]+-[^-]+: install (?:failed|skipped)")
@@ -107,9 +110,13 @@ def _near(evidence: Iterable[str], asked: Asked) -> Iterator[str]:
         yield from (f"{each}: {nearest(each, known)}" for each in packages)
 
 
-def _listed_groups(asked: Asked, options: Iterable[str], listed: re.Pattern[str]) -> list[str]:
-    lines = asked.dnf("-C", "group", "list", *options, "--hidden")
-    return [name for line in lines if (match := listed.match(line)) for name in match.groups()]
+def _listed_groups(
+    asked: Asked, queries: Iterable[tuple[str, ...]], listed: re.Pattern[str]
+) -> list[str]:
+    """Names, and ids after them."""
+    lines = [line for query in queries for line in asked.dnf("-C", *query)]
+    matches = filter(None, map(listed.match, lines))
+    return [match[which] for match in matches for which in ("name", "id")]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

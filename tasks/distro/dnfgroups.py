@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 # What to tell dnf5, so that it lists them.
 ALL = (("group", "list", "--hidden"), ("-C", "environment", "list"))
-LISTED = re.compile(r"^(\S+) +(\S.*?) +(?:yes|no)$")
+LISTED = re.compile(r"^(?P<id>\S+) +(?P<name>\S.*?) +(?:yes|no)$")
 
 
 def ids(wanted: Iterable[str], listed: Iterable[str]) -> tuple[str, ...]:

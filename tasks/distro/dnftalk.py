@@ -29,6 +29,8 @@ TRIGGER = "<unknown>"
 DNF5S_OWN = re.compile(r"^>>> ?(?:\[RPM\] |Scriptlet output:)?")
 # Of a group's members; dnf goes on without them, as yum did, and so do we: real groups name such.
 MISSING = re.compile(r'^No match for group (?:package|from environment):? "?([^"\s]+)"?')
+# rpm's, where a package comes before the one that makes its owner.
+OWNERLESS = re.compile(r"((?:user|group) \S+) does not exist - using root$")
 LEAVES_OUT = ("pre", "prein", "pretrans")  # scripts without whose success a package is not installed
 
 
@@ -61,15 +63,15 @@ class Listener:
     said: list[str] = field(default_factory=list)
     failed: list[Failed] = field(default_factory=list)
     recent: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    notes: set[str] = field(default_factory=set)
     unit: str = "packages"
     fresh: bool = False  # the last script that failed is the one at which dnf is
 
     def __call__(self, line: str) -> None:
         self.said.append(line)
         self.unit = "steps" if line == INSTALLING else self.unit
-        if missing := MISSING.match(line):
-            self.report.noted(f"a group names {missing[1]}, which no repository has")
-        elif fetched := DOWNLOAD.match(line):
+        self._note(line)
+        if fetched := DOWNLOAD.match(line):
             self.report.moved(int(fetched[1]), int(fetched[2]), "packages")
         elif step := STEP.match(line) or STEP_OF_5.match(line):
             self.report.moved(int(step[1]), int(step[2]), self.unit)
@@ -82,6 +84,18 @@ class Listener:
             self._fails(failed[2], failed[1].lower(), "", line)
         else:
             self.recent.append(line)
+
+    def _note(self, line: str) -> None:
+        """What fails nothing, and ought to be known: once each."""
+        if missing := MISSING.match(line):
+            note = f"a group names {missing[1]}, which no repository has"
+        elif owner := OWNERLESS.search(line):
+            note = f"{owner[1]} was not there when its files came: they are root's"
+        else:
+            return
+        if note not in self.notes:
+            self.notes.add(note)
+            self.report.noted(note)
 
     def _begin(self) -> None:
         self.recent.clear()

@@ -122,4 +122,6 @@ def lent(box: Sandbox, folder: Path, where: Path) -> Iterator[None]:
     box.run(Command(("install", "-d", str(where)), f"make room at {where}"))
     box.run(Command(("mount", "--bind", str(folder), str(where)), f"lend {folder}"))
     yield
+    # Whatever a program left running, such as an agent of gpg's, would keep it busy. Nobody inside can end the first process.
+    box.run(Command(("sh", "-c", "kill -KILL -1 2> /dev/null || :"), "end what was left running"))
     box.run(Command(("umount", str(where)), f"take {folder} back"))

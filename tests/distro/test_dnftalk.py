@@ -135,6 +135,19 @@ def test_progress_and_missing_members_are_reported(text, member, moves):
     assert report.notes == [f"a group names {member}, which no repository has"]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "warning: group shadow does not exist - using root",
+        ">>> [RPM] group shadow does not exist - using root",
+    ],
+)
+def test_files_without_their_owner_are_noted_once(line):
+    """rpm makes them root's and goes on; whoever reads the run later is told."""
+    _, report = heard(f"{line}\n{line}")
+    assert report.notes == ["group shadow was not there when its files came: they are root's"]
+
+
 def test_scripts_that_fail_are_heard_in_the_words_of_dnf_4():
     """Each once, with what it printed itself, and nobody else's."""
     listener, _ = heard(BY_4)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from tasks.kit.proc import Command
-from tasks.kit.sandbox import mount_memory, mount_point, sandbox
+from tasks.kit.sandbox import lent, mount_memory, mount_point, sandbox
 
 
 def test_a_mount_is_seen_inside_only(tmp_path):
@@ -41,6 +41,21 @@ def test_the_network_is_there_when_asked_for():
             Command(("sh", "-c", "cat /proc/net/dev | tail -n +3 | cut -d: -f1"), "list networks")
         ).split()
     assert sorted(seen) == [name for name in ours if name != "bonding_masters"]
+
+
+def test_what_a_program_left_running_keeps_nothing_busy(tmp_path):
+    """An agent, a daemon: it ends, and the folder that it sat in comes back as it is."""
+    (tmp_path / "cache").mkdir()
+    running = Command(("sh", "-c", "cat /proc/[0-9]*/cmdline"), "list processes")
+    with mount_point(tmp_path / "tree") as tree, sandbox() as box:
+        mount_memory(box, tree)
+        with lent(box, tmp_path / "cache", tree / "var/cache"):
+            left = f"cd {tree}/var/cache && touch kept && (setsid sleep 1000 > /dev/null 2>&1 &)"
+            box.run(Command(("sh", "-c", left), "leave something running"))
+            assert "sleep" in box.ask(running)
+        assert "sleep" not in box.ask(running)
+        assert box.ask(Command(("ls", f"{tree}/var/cache"), "look")) == ""
+    assert [each.name for each in (tmp_path / "cache").iterdir()] == ["kept"]
 
 
 KILLED = """
