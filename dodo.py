@@ -3,36 +3,57 @@
     keys ──────────────┬──────────┬───────────────┐
                        │          │               │
     rootfs ──────────► img ─────► boot ──────┐    │
+      ▲ mirror         │                     │    │
                        ├────────► scan ──────┤    │
                        └────────► bundle ◄───│────┘
                                     │        │
                                   upload ──► ami
 
 One family of tasks for each stage, one task in it for each image: `doit boot:debian-12`. Bare `doit` makes the AMI of
-every image that config/site.yaml names, on the cloud that it names.
+every image that config/site.yaml names, on the cloud that it names. A mirror is made when it is asked for, or when the
+site says that images are made of what mirrors hold.
 """
 
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tasks import ami, boot, bundle, host, images, img, keys, local_stop, rootfs, scan, schema, upload
+from tasks import (
+    ami,
+    boot,
+    bundle,
+    host,
+    images,
+    img,
+    keys,
+    local_stop,
+    mirror,
+    rootfs,
+    scan,
+    schema,
+    upload,
+)
 from tasks.cloud import local
 from tasks.spec import names
 from tasks.spec.load import load
 from tasks.spec.model import Image
 from tasks.spec.names import Shelf
-from tasks.spec.record import swapped
-from tasks.step import Step, configuration, deed, step, told
+from tasks.spec.record import incomplete, swapped
+from tasks.step import Step, configuration, deed, leaving_out, step, told
 
 TEMPLATES = Path("templates")
 FORGOTTEN = "the cloud has forgotten it"
 SWAPPED = "it is not what was stamped"
+INCOMPLETE = "files of it are gone or changed"
 
 PROJECT = told(load)
 SITE, CLOUD = PROJECT.site, PROJECT.cloud
 BUILD, KEYS = Path(SITE.build), Path(SITE.keys)
+MIRRORED = SITE.sources == "mirror"
 SHELVES = [Shelf(BUILD, KEYS, image.name, CLOUD.name) for image in PROJECT.images]
+
+# They are asked for by name: `doit img` is about what bare `doit` makes.
+OTHERS = {image.name for image in PROJECT.images} - set(SITE.images)
 
 DOIT_CONFIG = configuration(default=[f"ami:{name}" for name in SITE.images], build=BUILD)
 
@@ -60,13 +81,15 @@ def task_host() -> Step:
                 )
                 for each in stage.tools(order)
             ),
+            mirror_tools=mirror.tools(mirror.Order.of(image, PROJECT.epoch)),
         )
         for image in PROJECT.images
     }
-    order = host.Order(build=SITE.build, usual=SITE.images, images=needs)
-    return deed(host, order, given={}, params=[host.INSTALL, host.TESTS, host.IMAGE])
+    order = host.Order(build=SITE.build, usual=SITE.images, images=needs, mirrored=MIRRORED)
+    return deed(host, order, given={}, params=[host.INSTALL, host.TESTS, host.MIRROR, host.IMAGE])
 
 
+@leaving_out(OTHERS)
 def task_keys() -> Iterator[Step]:
     """→ build/keys/: the SSH key and the signing key of each image, made once"""
     for image, at in shelves():
@@ -94,6 +117,7 @@ def task_keys() -> Iterator[Step]:
         )
 
 
+@leaving_out(OTHERS)
 def task_rootfs() -> Iterator[Step]:
     """packages → rootfs.tar: every package of the image, installed and configured"""
     for image, at in shelves():
@@ -102,13 +126,37 @@ def task_rootfs() -> Iterator[Step]:
             image.name,
             rootfs,
             order,
-            needs={"templates": templates(*rootfs.hooks(order))},
+            needs={
+                "templates": templates(*rootfs.hooks(order)),
+                **({"mirror_stamp": at.mirror_stamp} if MIRRORED else {}),
+            },
             makes={"rootfs": at.rootfs, "stamp": at.rootfs_stamp},
+            given={"mirror": at.mirror} if MIRRORED else {},
             doubts={SWAPPED: partial(swapped, at.rootfs_stamp, at.rootfs)},
             log=at.log("rootfs"),
         )
 
 
+@leaving_out(OTHERS)
+def task_mirror() -> Iterator[Step]:
+    """packages → build/mirror/<image>/: a repository of one's own, of exactly what the image needs"""
+    for image, at in shelves():
+        order = mirror.Order.of(image, PROJECT.epoch)
+        yield step(
+            image.name,
+            mirror,
+            order,
+            needs={"templates": templates(*mirror.hooks(order))},
+            makes={"stamp": at.mirror_stamp},
+            given={"mirror": at.mirror, "work": at.mirror_work, "key": names.mirror_key(KEYS)},
+            doubts={INCOMPLETE: partial(incomplete, at.mirror_stamp, at.mirror)},
+            log=at.log("mirror"),
+            kept=True,
+            params=[mirror.UPDATE],
+        )
+
+
+@leaving_out(OTHERS)
 def task_img() -> Iterator[Step]:
     """rootfs.tar → <image>.img: the tree, what the configuration lays over it, and a file system of the two"""
     for image, at in shelves():
@@ -130,6 +178,7 @@ def task_img() -> Iterator[Step]:
         )
 
 
+@leaving_out(OTHERS)
 def task_boot() -> Iterator[Step]:
     """<image>.img → boot.json, console.log: it boots under QEMU and lets its key in"""
     for image, at in shelves():
@@ -154,6 +203,7 @@ def task_boot() -> Iterator[Step]:
         )
 
 
+@leaving_out(OTHERS)
 def task_scan() -> Iterator[Step]:
     """<image>.img → scan.json: no secret in it, and no identity"""
     for image, at in shelves():
@@ -167,6 +217,7 @@ def task_scan() -> Iterator[Step]:
         )
 
 
+@leaving_out(OTHERS)
 def task_bundle() -> Iterator[Step]:
     """<image>.img → <image>.img.manifest.xml and parts: compressed, encrypted, signed"""
     for image, at in shelves():
@@ -186,6 +237,7 @@ def task_bundle() -> Iterator[Step]:
         )
 
 
+@leaving_out(OTHERS)
 def task_upload() -> Iterator[Step]:
     """manifest and parts → a bucket of the cloud; the receipt is upload.stamp"""
     for image, at in shelves():
@@ -200,6 +252,7 @@ def task_upload() -> Iterator[Step]:
         )
 
 
+@leaving_out(OTHERS)
 def task_ami() -> Iterator[Step]:
     """what was uploaded, booted and found clean → an AMI; its id is in ami-id, the rest in ami.json"""
     for image, at in shelves():

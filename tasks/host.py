@@ -53,6 +53,13 @@ FOR_TESTS = (
     Tool("gpg", "to make the keys that sign them", "gpg", "gnupg2"),
     Tool("busybox", "to be the shell of their scriptlets", "busybox-static", "busybox"),
 )
+MIRROR = {
+    "name": "mirror",
+    "long": "mirror",
+    "type": bool,
+    "default": False,
+    "help": "and what `doit mirror` needs",
+}
 IMAGE = {
     "name": "image",
     "long": "image",
@@ -69,6 +76,7 @@ class Needs(Part):
     space: int  # bytes that the build folder must have left
     mirrors: tuple[str, ...]
     tools: tuple[Tool, ...]
+    mirror_tools: tuple[Tool, ...] = ()  # when it is made of a mirror of one's own
 
 
 class Order(Part):
@@ -77,6 +85,7 @@ class Order(Part):
     build: str
     usual: tuple[str, ...]  # the images that bare doit makes
     images: Mapping[str, Needs]
+    mirrored: bool = False  # whether bare doit makes mirrors, too
 
 
 @dataclass(frozen=True)
@@ -111,13 +120,23 @@ MANAGERS = (
 )
 
 
-def body(order: Order, *, install: bool = False, tests: bool = False, image: str = "") -> None:
+def body(
+    order: Order,
+    *,
+    install: bool = False,
+    tests: bool = False,
+    mirror: bool = False,
+    image: str = "",
+) -> None:
     if image and image not in order.images:
         raise ConfigFault(
             f"there is no image {image}", hint=f"one of: {', '.join(sorted(order.images))}"
         )
     looked_at = [order.images[name] for name in ((image,) if image else order.usual)]
-    tools = [each for needs in (order.images.values() if tests else looked_at) for each in needs.tools]
+    all_needs = list(order.images.values()) if tests else looked_at
+    tools = [each for needs in all_needs for each in needs.tools]
+    if mirror or tests or order.mirrored:
+        tools += [each for needs in all_needs for each in needs.mirror_tools]
     needed = _once((*tools, *(FOR_TESTS if tests else ())))
     manager = next((each for each in MANAGERS if tool(each.program)), None)
     if install:

@@ -5,7 +5,6 @@ Out:   <image>.img (sparse, `disk.size` bytes, the same bytes for the same input
 Needs: tar, mke2fs, debugfs, e2fsck; namespaces, but neither root nor a loop device
 """
 
-import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from tasks.distro.system import System
 from tasks.kit import exttimes
 from tasks.kit.ext import Ext
 from tasks.kit.fault import ConfigFault, Fault, ImageFault, ToolFault
-from tasks.kit.files import appearing, sha256
+from tasks.kit.files import appearing, mark, sha256
 from tasks.kit.proc import Command, ask
 from tasks.kit.report import Report
 from tasks.kit.sandbox import Sandbox, inhabited, mount_memory, mount_point, sandbox
@@ -112,7 +111,7 @@ def body(
         report.said("checking it")
         _settle(scratch, order, log)
         digest = sha256(scratch)
-        _mark(scratch, order.epoch, digest)
+        mark(scratch, order.epoch, digest)  # a swapped image has another time
         stamp.unlink(missing_ok=True)  # of an image that is about to be replaced
     made = before.made if before and before.file.sha256 == digest else now()
     status = img.stat()
@@ -273,9 +272,3 @@ def _settle(image: Path, order: Order, log: Path) -> None:
             ("e2fsck", "-f", "-n", str(image)), "check the file system", env=disk.settings(order.epoch)
         )
     )
-
-
-def _mark(image: Path, epoch: int, digest: str) -> None:
-    """The image's own time is the epoch; its nanoseconds are of its content, so that a swapped image has another time."""
-    stamp = epoch * 10**9 + int(digest[:8], 16) % 10**9
-    os.utime(image, ns=(stamp, stamp))

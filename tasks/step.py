@@ -9,13 +9,15 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 from doit import Globals
 from doit.exceptions import BaseFail, InvalidDodoFile, InvalidTask, TaskFailed
 from doit.reporter import ConsoleReporter
+from doit.task import Task, dict_to_task
 
 from tasks.kit.fault import Fault, HostFault
 from tasks.kit.files import digest, scratch_of
@@ -74,10 +76,11 @@ def step(
     doubts: Mapping[str, Callable[[], bool]] | None = None,
     sweep: Sequence[Path] = (),
     kept: bool = False,
+    params: Sequence[Mapping[str, Any]] = (),
 ) -> Step:
     """`needs` are read, and watched; `makes` appear; `given` are handed on and not watched. `doubts` are
     reasons to run although nothing changed, each with the question whether it holds.
-    `sweep` and the log go with `makes` on `doit clean`; what is `kept` does not go.
+    `sweep` and the log go with `makes` on `doit clean`; what is `kept` does not go. An option of `params` is a reason, too.
 
     A group in `needs` (name -> path) reaches the stage as one mapping: its templates, its scripts.
     """
@@ -95,8 +98,31 @@ def step(
         "targets": [str(path) for path in makes.values()],
         "uptodate": [Watch(order, stage.RECIPE, doubts or {})],
         "clean": [] if kept else [(remove, [[*makes.values(), *sweep, *([log] if log else [])]])],
+        "params": [dict(each) for each in params],
         "title": lambda task: str(task.name),
     }
+
+
+def leaving_out(
+    names: Collection[str],
+) -> Callable[[Callable[[], Iterator[Step]]], Callable[[], Iterator[Step | Task]]]:
+    """For a family of tasks: those of `names` are there, but are no part of the family. They run when somebody names them."""
+
+    def leaving(family: Callable[[], Iterator[Step]]) -> Callable[[], Iterator[Step | Task]]:
+        @wraps(family)
+        def steps() -> Iterator[Step | Task]:
+            of = family.__name__.removeprefix("task_")
+            for each in family():
+                if each["name"] not in names:
+                    yield each
+                    continue
+                task = dict_to_task({**each, "name": f"{of}:{each['name']}"})
+                task.subtask_of = of  # or `doit list` would show them all
+                yield task
+
+        return steps
+
+    return leaving
 
 
 def deed(
@@ -128,7 +154,8 @@ class Watch:
 
     def __call__(self, task: Any, values: Mapping[str, Any]) -> bool:
         before: Mapping[str, str] | None = values.get(DIGESTS)
-        self.why = list(self._reasons(before, task.targets))
+        told = [f"--{name} was given" for name, value in (task.options or {}).items() if value]
+        self.why = told or self._reasons(before, task.targets)
         task.because = self.why
         return not self.why
 
@@ -145,7 +172,7 @@ class Watch:
 
 
 def perform(
-    stage: Any, order: Part, watched: Sequence[Path], paths: Mapping[str, Any], name: str
+    stage: Any, order: Part, watched: Sequence[Path], paths: Mapping[str, Any], name: str, **params: Any
 ) -> TaskFailed | None:
     """One stage, with everything asked for before it begins. A fault is doit's failure; any other exception is our bug."""
     label = f"{stage.__name__.rpartition('.')[2]}:{name}"
@@ -155,7 +182,7 @@ def perform(
             paths["log"].parent.mkdir(parents=True, exist_ok=True)
             paths["log"].write_bytes(b"")
         with reporting(label, alone=multiprocessing.parent_process() is None) as report:
-            stage.body(order, report=report, **paths)
+            stage.body(order, report=report, **paths, **params)
     except Fault as fault:
         return TaskFailed(str(fault))
     except OSError as error:
@@ -187,7 +214,7 @@ def _ready(stage: Any, order: Part, watched: Sequence[Path], name: str) -> None:
         raise HostFault(
             f"{len(missing)} tool(s) are not installed",
             evidence=[f"{each.program}: needed {each.why}" for each in missing.values()],
-            hint=f"doit host --install --image={name}",
+            hint=f"doit host --install --image={name}{getattr(stage, 'INSTALL', '')}",
         )
     gone = [str(path) for path in watched if not path.exists()]
     if gone:

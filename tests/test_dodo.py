@@ -55,6 +55,18 @@ def test_bare_doit_makes_the_ami_of_every_image_of_the_site(graph):
     assert {name.partition(":")[0] for name in seen} == set(STAGES)
 
 
+def test_a_family_is_about_the_images_of_the_site(graph):
+    """`doit img` makes what bare `doit` makes; every other image is there when it is named."""
+    import dodo
+
+    assert dodo.OTHERS, "as shipped, most images are there to be named"
+    for family in STAGES:
+        of_images = {name.partition(":")[2] for name in graph[family].task_dep} - {"ec2"}
+        assert of_images == set(dodo.SITE.images)
+        assert {f"{family}:{name}" for name in dodo.OTHERS} <= set(graph)
+        assert {graph[f"{family}:{name}"].subtask_of for name in dodo.OTHERS} == {family}
+
+
 def test_a_stage_is_named_as_its_file():
     """`doit boot` is tasks/boot.py."""
     for stage in STAGES:
@@ -67,7 +79,7 @@ def test_the_list_reads_like_a_manual():
         [sys.executable, "-m", "doit", "list"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines][:9] == ["host", *STAGES]
+    assert [line.split()[0] for line in lines][:10] == ["host", *STAGES[:2], "mirror", *STAGES[2:]]
     assert all(len(line.split(maxsplit=1)) == 2 for line in lines)
 
 

@@ -55,6 +55,20 @@ def test_one_image_is_looked_at_alone(tmp_path, capsys):
     assert caught.value.hint == "one of: image, other"
 
 
+def test_the_tools_of_a_mirror_are_needed_when_one_is_made(tmp_path):
+    """Because somebody asks, or because the site's images are made of one."""
+    base = order(tmp_path, SH)
+    mirrored = base.images["image"].model_copy(
+        update={"mirror_tools": (Tool("no-such-a", "to do a", "a", "a"),)}
+    )
+    wanted = base.model_copy(update={"images": {"image": mirrored}})
+    host.body(wanted)
+    with pytest.raises(HostFault, match=r"lacks 1 thing\(s\)"):
+        host.body(wanted, mirror=True)
+    with pytest.raises(HostFault, match=r"lacks 1 thing\(s\)"):
+        host.body(wanted.model_copy(update={"mirrored": True}))
+
+
 @pytest.fixture
 def clock():
     """A mirror whose clock runs `ahead` of ours."""

@@ -28,6 +28,7 @@ class Task:
     def __init__(self, *targets: Path) -> None:
         self.targets = [str(target) for target in targets]
         self.value_savers: list[Any] = []
+        self.options: dict[str, Any] | None = None
 
 
 def stage(body=None, **names) -> ModuleType:
@@ -165,3 +166,22 @@ def test_an_interrupt_is_told_in_a_line(capsys):
     assert capsys.readouterr().err.count("\n") == 2
     under_test._excepthook(RuntimeError, RuntimeError("a bug"), None)
     assert "RuntimeError: a bug" in capsys.readouterr().err
+
+
+def test_an_option_that_is_given_is_a_reason_to_run():
+    """And the stage gets it."""
+    given: list[Any] = []
+
+    def body(order, *, report, update):
+        given.append(update)
+
+    task, watch = Task(), Watch(Order(), 1, {})
+    watch.configure_task(task)
+    values = {name: value for saver in task.value_savers for name, value in saver().items()}
+    task.options = {"update": False}
+    assert watch(task, values)
+    task.options = {"update": True}
+    assert not watch(task, values)
+    assert watch.why == ["--update was given"]
+    assert perform(stage(body), Order(), [], {}, "demo", update=True) is None
+    assert given == [True]

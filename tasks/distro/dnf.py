@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from tasks.distro import Wanted, dnfgroups, mirrors, rpmaged, rpmdb, rpmkeys
 from tasks.distro.complaints import listed
@@ -33,6 +34,9 @@ TOOLS = (
 CACHE = "var/cache/dnf"  # in the root file system: every dnf looks for it below there
 BASEARCH = {"i386": "i386", "x86_64": "x86_64", "arm64": "aarch64"}
 # Not for rpm to make: what is mounted or lent while packages are installed, and nodes that a user may not make.
+KEY = "RPM-GPG-KEY-"  # in a repository of a mirror: how the names of its keys begin
+# The transaction is checked and written to rpm's database, and that is all; and groups come in a form that every dnf reads.
+NOTED_ONLY = ("--setopt=tsflags=justdb", "--setopt=zchunk=0")
 NOT_RPMS = "/proc:/sys:/dev"
 # What brings the network up, where it is not NetworkManager, which is enabled by its own package.
 NETWORK = {"amazon": ("systemd-networkd.service", "systemd-resolved.service")}
@@ -55,16 +59,20 @@ def is_sysv(name: str, release: str) -> bool:
 
 
 def populate(
-    wanted: Wanted, tar: Path, *, hooks: Mapping[str, Path], log: Path, report: Report
+    wanted: Wanted,
+    tar: Path,
+    *,
+    hooks: Mapping[str, Path],
+    log: Path,
+    report: Report,
+    mirror: Path | None = None,
 ) -> tuple[Package, ...]:
     tar = tar.absolute()  # inside the sandbox, the working directory is another
     work = tar.with_name("yum")
-    _names(wanted)
-    settings = _settings(wanted, hooks, work)
-    report.said("looking for the mirrors")
-    mirrors.look(_repositories(wanted), _variables(wanted))
+    wanted = mirrored(wanted, mirror) if mirror else wanted
+    settings = _begun(wanted, hooks, work, report)
     report.said("installing packages")
-    with mount_point(tar.with_name("tree")) as tree, sandbox(log=log, network=True) as box:
+    with mount_point(tar.with_name("tree")) as tree, sandbox(log=log, network=mirror is None) as box:
         mount_memory(box, tree)
         _prepare(box, tree, wanted)
         with inhabited(box, tree):
@@ -87,10 +95,51 @@ def populate(
     return packages
 
 
+def resolve(
+    wanted: Wanted,
+    work: Path,
+    *,
+    hooks: Mapping[str, Path],
+    log: Path,
+    report: Report,
+    network: bool,
+) -> tuple[Package, ...]:
+    """Every package that `populate` would install: fetched to the cache in `work`, checked, and none of them unpacked."""
+    settings = _begun(wanted, hooks, work, report)
+    report.said("fetching packages" if network else "trying the mirror")
+    with mount_point(work / "tree") as tree, sandbox(log=log, network=network) as box:
+        mount_memory(box, tree)
+        with lent(box, work / "cache", tree / CACHE):
+            _install(box, wanted, tree, settings, report, *NOTED_ONLY)
+            return rpmdb.noted(box, tree, work)
+
+
+def mirrored(wanted: Wanted, mirror: Path) -> Wanted:
+    """The same from a mirror of one's own, as tasks/distro/dnfmirror.py makes it: the same repositories at other places."""
+    there = [_there(each, mirror.absolute() / each.id) for each in repositories_of(wanted)]
+    return wanted.model_copy(update={"repositories": tuple(there)})
+
+
+def _there(repository: YumRepository, folder: Path) -> YumRepository:
+    keys = tuple(path.as_uri() for path in sorted(folder.glob(f"{KEY}*")))
+    elsewhere = {"baseurl": (folder.as_uri(),), "mirrorlist": None, "metalink": None, "gpgkey": keys}
+    # The metadata is ours, and nobody has signed it; packages are checked as ever.
+    return repository.model_copy(update={**elsewhere, "repo_gpgcheck": False})
+
+
+def _begun(wanted: Wanted, hooks: Mapping[str, Path], work: Path, report: Report) -> Path:
+    """What `_settings` makes, once there is a prospect of success."""
+    _names(wanted)
+    settings = _settings(wanted, hooks, work)
+    report.said("looking for the mirrors")
+    mirrors.look(repositories_of(wanted), _variables(wanted))
+    return settings
+
+
 def _settings(wanted: Wanted, hooks: Mapping[str, Path], work: Path) -> Path:
     """The yum.conf, rendered; beside it the keys, what was fetched, and rpm's own settings."""
     (work / "cache").mkdir(parents=True, exist_ok=True)
-    repositories = _repositories(wanted)
+    repositories = repositories_of(wanted)
     values = {
         "cachedir": f"/{CACHE}",
         "yum": wanted.yum,
@@ -118,7 +167,7 @@ def _names(wanted: Wanted) -> None:
         )
 
 
-def _repositories(wanted: Wanted) -> list[YumRepository]:
+def repositories_of(wanted: Wanted) -> list[YumRepository]:
     """As we read them ourselves: variables filled into keys, and every proxy their own."""
     values = _variables(wanted)
     return [
@@ -147,7 +196,9 @@ def _prepare(box: Sandbox, tree: Path, wanted: Wanted) -> None:
         box.run(Command(argv, f"make /{name}"))
 
 
-def _install(box: Sandbox, wanted: Wanted, tree: Path, settings: Path, report: Report) -> None:
+def _install(
+    box: Sandbox, wanted: Wanted, tree: Path, settings: Path, report: Report, *options: str
+) -> None:
     """One transaction of all groups and packages. Raises faults in the words of the configuration."""
     listener = Listener(report)
     env = {
@@ -184,7 +235,9 @@ def _install(box: Sandbox, wanted: Wanted, tree: Path, settings: Path, report: R
                 box.run(Command((*dnf, *query), "ask which groups there are", env=env), seen=listener)
             groups = dnfgroups.ids(groups, listener.said)
         what = (*(f"@{group}" for group in groups), *wanted.packages)
-        box.run(Command((*dnf, "install", *what), "install the packages", env=env), seen=listener)
+        box.run(
+            Command((*dnf, *options, "install", *what), "install the packages", env=env), seen=listener
+        )
     except ToolFault as fault:
         wrong = told(fault, listener, wanted, asked)
         if wrong:
@@ -222,9 +275,12 @@ def _disable_tls(box: Sandbox, tree: Path) -> None:
 
 
 def _local(wanted: Wanted) -> list[str]:
-    """Folders of this machine that are repositories: dnf takes packages from there as they lie."""
-    urls = (url for each in wanted.repositories for url in each.addresses)
-    return [url.removeprefix("file://") for url in urls if url.startswith("file://")]
+    return [folder for each in repositories_of(wanted) for folder in local(each)]
+
+
+def local(repository: YumRepository) -> list[str]:
+    """Folders of this machine that are the repository: dnf takes packages from there as they lie."""
+    return [unquote(urlsplit(url).path) for url in repository.addresses if url.startswith("file:")]
 
 
 def _pack(box: Sandbox, tree: Path, tar: Path, epoch: int) -> None:

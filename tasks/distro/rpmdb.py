@@ -36,10 +36,7 @@ def settle(
     of the host's with more of them; `place`: of the database, in the tree. Raises ToolFault when the image's rpm cannot
     be made to agree.
     """
-    ours = Command(
-        ("rpm", f"--root={tree}", *_all()), "list what was installed", env={"HOME": str(home)}
-    )
-    packages = _packages(box.ask(ours))
+    packages = noted(box, tree, home)
     inside = ("chroot", str(tree))
     if not _has_rpm(box, inside):
         return packages
@@ -65,6 +62,12 @@ def settle(
         ]
         raise ToolFault("the image's own rpm cannot read the package database", evidence=lacking[:10])
     return packages
+
+
+def noted(box: Sandbox, tree: Path, home: Path) -> tuple[Package, ...]:
+    """Every package in the database of a tree, as our own rpm reads it."""
+    argv = ("rpm", f"--root={tree}", *_all())
+    return _packages(box.ask(Command(argv, "list what was installed", env={"HOME": str(home)})))
 
 
 def _all() -> Sequence[str]:

@@ -1,8 +1,11 @@
 """Files that appear whole or not at all, and what is known about them. Sizes are bytes."""
 
+import ctypes
+import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,10 +66,54 @@ def write_json(path: Path, value: Mapping[str, Any], *, mode: int = 0o644) -> No
     write(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", mode=mode)
 
 
+def exchange(new: Path, old: Path) -> None:
+    """Two folders, each in the other's place at one instant; or one in a place where there is none.
+
+    Where the file system cannot do that, `old` is missing for an instant. Across file systems `new` is copied first.
+    """
+    old = old.resolve()  # a link to a folder stays one
+    old.parent.mkdir(parents=True, exist_ok=True)
+    if new.stat().st_dev != old.parent.stat().st_dev:
+        beside = scratch_of(old)
+        shutil.rmtree(beside, ignore_errors=True)
+        new = shutil.copytree(new, beside)
+    if not old.exists():
+        new.rename(old)
+    elif not _exchanged(new, old):
+        aside = scratch_of(new)
+        old.rename(aside)
+        new.rename(old)
+        aside.rename(new)
+    settle(old.parent)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Whether the file system can do it, and has."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    here = -100  # AT_FDCWD: paths are as Python takes them
+    failed = libc.renameat2(here, os.fsencode(one), here, os.fsencode(other), 2)  # RENAME_EXCHANGE
+    if failed and ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(one))
+    return not failed
+
+
 def sha256(path: Path) -> str:
     """SHA-256 (hex) of a whole file."""
     with path.open("rb", buffering=0) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def time_of(epoch: int, digest: str) -> int:
+    """A time for what has this SHA-256, in nanoseconds: the epoch to the second, below that of the content.
+
+    So the same content has the same time wherever it is made, and other content in its place another.
+    """
+    return epoch * 10**9 + int(digest[:8], 16) % 10**9
+
+
+def mark(path: Path, epoch: int, digest: str) -> None:
+    stamp = time_of(epoch, digest)
+    os.utime(path, ns=(stamp, stamp))
 
 
 def extents(handle: int, size: int) -> Iterator[tuple[int, int]]:

@@ -4,10 +4,23 @@ import fcntl
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.kit.fault import HostFault
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """In a folder, one at a time: waits for whoever is in such a block with the same one."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def hold(path: Path) -> int:

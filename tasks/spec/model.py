@@ -275,6 +275,10 @@ class Site(Part):
         "build/keys", description="where key pairs are kept; `doit clean` never touches it"
     )
     epoch: AwareDatetime = Field(description="SOURCE_DATE_EPOCH: no file of an image is younger")
+    sources: Literal["upstream", "mirror"] = Field(
+        "upstream",
+        description="mirror: images are made from what `doit mirror` keeps, without a network",
+    )
 
     @model_validator(mode="after")
     def _once(self) -> Self:

@@ -8,7 +8,7 @@ from tasks.spec.cloud import CloudSpec
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "doit-ami")  # ids derive from names, so that two builds agree
 
-TAKEN = ("cloud", "ec2", "keys")  # folders beside those of the images
+TAKEN = ("cloud", "ec2", "keys", "mirror")  # folders beside those of the images, and of their keys
 # The tags by which our things in a cloud are found again, without any state kept here.
 OURS = "doit-ami:"  # what begins so is no user's tag
 IMAGE_TAG = f"{OURS}image"  # the image's name in the configuration
@@ -67,6 +67,21 @@ class Shelf:
     @property
     def rootfs_stamp(self) -> Path:
         return self.here / "rootfs.stamp"
+
+    @property
+    def mirror(self) -> Path:
+        """Beside each other, so that one web server serves them all."""
+        return self.build / "mirror" / self.image
+
+    @property
+    def mirror_stamp(self) -> Path:
+        """In the mirror, so that the two are never of different ages."""
+        return self.mirror / "mirror.stamp"
+
+    @property
+    def mirror_work(self) -> Path:
+        """What was fetched for the mirror. Apart from it: nobody is to serve settings with passwords in them."""
+        return self.here / "mirror"
 
     @property
     def img(self) -> Path:
@@ -131,6 +146,11 @@ def ec2_key(keys: Path) -> Path:
 
 def ec2_certificate(keys: Path) -> Path:
     return keys / "ec2" / "cert.pem"
+
+
+def mirror_key(keys: Path) -> Path:
+    """The private half of what mirrors of Debian's family are signed with: OpenPGP, in ASCII armour."""
+    return keys / "mirror" / "openpgp.asc"
 
 
 def recipient(cloud: CloudSpec, keys: Path) -> Path:

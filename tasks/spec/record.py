@@ -5,9 +5,11 @@ copied, is told from a true one. Sizes are bytes, digests hex, times UTC.
 """
 
 import json
+import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tasks.kit import files
 from tasks.kit.fault import ImageFault
@@ -111,6 +113,59 @@ class Package(Part):
     name: str
     version: str
     architecture: str
+
+
+class MirrorFile(Part):
+    name: str  # the path below the mirror
+    size: int
+    sha256: str
+
+
+class MirrorPackage(Package):
+    file: MirrorFile
+
+
+class MirrorStamp(Record):
+    """Of a mirror: everything in it. The time of a package is of its content, see `files.mark`."""
+
+    digest: str  # of all that decides what is in it
+    epoch: int
+    packages: tuple[MirrorPackage, ...]
+    metadata: tuple[MirrorFile, ...]
+
+    def check(self, folder: Path) -> None:
+        """Raises ImageFault unless everything looks as it did when it was stamped."""
+        wrong = list(_changed(self.model_dump(), folder))
+        if wrong:
+            raise ImageFault(
+                f"{len(wrong)} file(s) of the mirror are gone or changed",
+                evidence=wrong[:10],
+                where=str(folder),
+                hint="run doit again: what is wrong is fetched anew",
+            )
+
+
+def incomplete(stamp: Path, folder: Path) -> bool:
+    """Whether a mirror no longer looks as its stamp says. As cheap as `swapped`."""
+    try:
+        return any(_changed(json.loads(stamp.read_text()), folder))
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+
+
+def _changed(plain: Any, folder: Path) -> Iterator[str]:
+    """The files of a mirror that do not look as they were stamped."""
+    times = {each["file"]["name"]: each["file"]["sha256"] for each in plain["packages"]}
+    for file in (*(each["file"] for each in plain["packages"]), *plain["metadata"]):
+        name = file["name"]
+        try:
+            status = os.stat(folder / name)  # noqa: PTH116 - hundreds of them, in every run
+        except OSError:
+            yield name
+            continue
+        right = name not in times or status.st_mtime_ns == files.time_of(plain["epoch"], times[name])
+        if status.st_size != file["size"] or not right:
+            yield name
 
 
 class RootfsStamp(Record):

@@ -1,9 +1,11 @@
 """Files appear whole or not at all."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -89,3 +91,48 @@ def test_equal_values_have_equal_digests():
     """Whatever the order of their keys."""
     assert files.digest({"a": 1, "b": [2]}) == files.digest({"b": [2], "a": 1})
     assert files.digest({"a": 1}) != files.digest({"a": "1"})
+
+
+@pytest.fixture
+def two(tmp_path):
+    """A new folder and an old one, each with a file that says which it is."""
+    pair = tmp_path / "new", tmp_path / "old"
+    for each in pair:
+        each.mkdir()
+        (each / "which").write_text(each.name)
+    return pair
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_folders_are_exchanged(two, able, monkeypatch):
+    """Also where the file system cannot do it at one instant."""
+    if not able:
+        monkeypatch.setattr(files, "_exchanged", lambda *_: False)
+    new, old = two
+    files.exchange(new, old)
+    assert (old / "which").read_text() == "new"
+    assert (new / "which").read_text() == "old"
+    assert sorted(new.parent.iterdir()) == [new, old]
+
+
+def test_a_folder_takes_a_place_where_there_is_none(two):
+    """With the folders above it."""
+    new, old = two
+    files.exchange(new, old / "deep" / "place")
+    assert (old / "deep/place/which").read_text() == "new"
+    assert not new.exists()
+
+
+def test_a_folder_goes_to_another_file_system(two, tmp_path):
+    """As a copy, with its times."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no other file system here")
+    new, old = two
+    files.mark(new / "which", 1_700_000_000, "00000001")
+    with tempfile.TemporaryDirectory(dir=memory) as place:
+        shutil.copytree(old, Path(place) / "old")
+        files.exchange(new, Path(place) / "old")
+        there = Path(place) / "old/which"
+        assert there.read_text() == "new"
+        assert there.stat().st_mtime_ns == files.time_of(1_700_000_000, "00000001") == 17 * 10**17 + 1

@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from tasks.kit.fault import HostFault
-from tasks.kit.lock import hold
+from tasks.kit.lock import alone, hold
 
 HOLDER = """
 import pathlib, sys, time
@@ -35,3 +36,20 @@ def test_the_second_is_told_who_holds_it(tmp_path):
     holder.stdout.close()
     time.sleep(0.05)
     os.close(hold(lock))
+
+
+def test_one_at_a_time_in_a_folder(tmp_path):
+    """Whoever comes second waits."""
+    order = []
+
+    def second() -> None:
+        with alone(tmp_path):
+            order.append("second")
+
+    with alone(tmp_path):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        time.sleep(0.1)
+        order.append("first")
+    waiting.join()
+    assert order == ["first", "second"]

@@ -5,8 +5,20 @@ import os
 
 import pytest
 
+from tasks.kit import files
 from tasks.kit.fault import ImageFault
-from tasks.spec.record import FileStamp, Finding, ImgStamp, ScanReport, now, swapped
+from tasks.spec.record import (
+    FileStamp,
+    Finding,
+    ImgStamp,
+    MirrorFile,
+    MirrorPackage,
+    MirrorStamp,
+    ScanReport,
+    incomplete,
+    now,
+    swapped,
+)
 
 REPORT = ScanReport(sha256="00", files=3, findings=(Finding(path="/etc/x", reason="because"),))
 
@@ -76,3 +88,43 @@ def test_a_swapped_file_is_seen_without_reading_either_whole(tmp_path):
     stamp.write_text("{}")
     assert swapped(stamp, image)
     assert swapped(stamp, tmp_path / "nothing")
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    """One of a package and its index, and the stamp."""
+    digests = {}
+    for name in ("pool/hello.deb", "index"):
+        path = tmp_path / "mirror" / name
+        files.write(path, name)
+        digests[name] = MirrorFile(name=name, size=len(name), sha256=files.sha256(path))
+    files.mark(tmp_path / "mirror/pool/hello.deb", 1_700_000_000, digests["pool/hello.deb"].sha256)
+    package = MirrorPackage(
+        name="hello", version="1", architecture="all", file=digests["pool/hello.deb"]
+    )
+    made = MirrorStamp(digest="", epoch=1_700_000_000, packages=(package,), metadata=(digests["index"],))
+    made.write(tmp_path / "stamp")
+    return tmp_path / "mirror"
+
+
+@pytest.mark.parametrize(
+    ("harm", "seen"),
+    [
+        (lambda folder: None, False),
+        (lambda folder: (folder / "index").touch(), False),
+        (lambda folder: (folder / "pool/hello.deb").touch(), True),
+        (lambda folder: (folder / "index").write_text("longer than it was"), True),
+        (lambda folder: (folder / "index").unlink(), True),
+        (lambda folder: (folder.parent / "stamp").write_text("{}"), True),
+    ],
+    ids=["nothing", "an index of another time", "a package of another", "larger", "gone", "no stamp"],
+)
+def test_a_mirror_that_changed_is_noticed(mirror, harm, seen):
+    """By sizes, and by the times of packages, which are of their content; nothing is read."""
+    stamp = mirror.parent / "stamp"
+    made = MirrorStamp.read(stamp)
+    harm(mirror)
+    assert incomplete(stamp, mirror) is seen
+    if seen and stamp.stat().st_size > 2:
+        with pytest.raises(ImageFault, match=r"1 file\(s\) of the mirror are gone or changed"):
+            made.check(mirror)
