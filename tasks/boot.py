@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.distro import system
-from tasks.distro.system import System
+from tasks.distro.systems import System
 from tasks.kit import files
 from tasks.kit.ext import Ext
 from tasks.kit.fault import ImageFault

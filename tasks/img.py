@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.distro import foreign, system
-from tasks.distro.system import System
+from tasks.distro.systems import System
 from tasks.kit import exttimes
 from tasks.kit.ext import Ext
 from tasks.kit.fault import ConfigFault, Fault, ImageFault, ToolFault

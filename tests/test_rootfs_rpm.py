@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tasks import rootfs
-from tasks.distro import dnf, mirrors
+from tasks.distro import dnf
+from tasks.distro.dnf import upstream
 from tasks.kit.fault import ConfigFault, Fault, HostFault, ToolFault
 from tasks.kit.proc import Command
 from tasks.kit.sandbox import lent
@@ -279,7 +280,7 @@ def test_a_list_of_mirrors_without_one_that_lives_is_told(site, lines, problem, 
 
 def test_mirrors_that_never_answer_take_seconds_and_are_told_at_once(site, monkeypatch):
     """dnf alone would take four times its timeout for a repository, and twelve times for a list."""
-    monkeypatch.setattr(mirrors, "ANSWER", 2.0)
+    monkeypatch.setattr(upstream, "ANSWER", 2.0)
     site.mirror.delay("absent/*", 60)
     site.mirror.delay("mirrorlist", 60)
     began = time.monotonic()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol, Self, cast, get_args
 
 from tasks.distro.held import Held
-from tasks.distro.system import System
+from tasks.distro.systems import System
 from tasks.kit.report import Report
 from tasks.spec.model import Architecture, Image
 from tasks.spec.part import Part
@@ -96,7 +96,7 @@ def distro(name: str) -> Distro:
 
 
 def keeper(name: str) -> Keeper:
-    return cast("Keeper", import_module(f"tasks.distro.{FAMILY[name]}mirror"))
+    return cast("Keeper", import_module(f"tasks.distro.{FAMILY[name]}.mirror"))
 
 
 def system(name: str, release: str) -> System:

@@ -16,7 +16,9 @@ import pytest
 import yaml
 
 from tasks import boot, img, rootfs
-from tasks.distro import FAMILY, Wanted, apt, dnf, rpmkeys, system
+from tasks.distro import FAMILY, Wanted, apt, dnf, system
+from tasks.distro.dnf import keys
+from tasks.distro.dnf.release import BASEARCH
 from tasks.kit.proc import tool
 from tasks.plan.content import rendered
 from tasks.plan.machine import MODELS
@@ -136,7 +138,7 @@ def yum_conf(image: Image, work: Path, patch: pytest.MonkeyPatch) -> Path:
             for each in repositories
         }
 
-    patch.setattr(rpmkeys, "gather", gathered)
+    patch.setattr(keys, "gather", gathered)
     hooks = {dnf.SETTINGS: ROOT / "templates" / dnf.SETTINGS}
     return dnf._settings(Wanted.of(image, 0), hooks, work)
 
@@ -161,7 +163,7 @@ def dnfs_view(images, tmp_path_factory):
             name: (
                 str(yum_conf(images[name], space / name, patch)),
                 images[name].release,
-                dnf.BASEARCH[images[name].architecture],
+                BASEARCH[images[name].architecture],
             )
             for name in of("dnf")
         }
@@ -192,7 +194,7 @@ def test_dnf_sees_every_repository_with_what_was_written(image, dnfs_view):
     assert seen["reposdir"] == ["/dev/null"]
     assert seen["weak"] == image.yum.weak_deps
     assert list(seen["repositories"]) == [each.id for each in image.repositories]
-    variables = {"$releasever": image.release, "$basearch": dnf.BASEARCH[image.architecture]}
+    variables = {"$releasever": image.release, "$basearch": BASEARCH[image.architecture]}
 
     def filled(text: str | None) -> str | None:
         for name, value in variables.items():

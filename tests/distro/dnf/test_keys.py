@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.distro import mirrors, rpmkeys
+from tasks.distro.dnf import upstream
+from tasks.distro.dnf.keys import LARGEST, gather
 from tasks.kit.fault import ConfigFault, HostFault
 from tasks.spec.source import YumRepository
 from tests import oldrpms, rpms
@@ -51,7 +52,7 @@ def test_keys_come_from_files_and_servers_each_once(tmp_path, monkeypatch, key, 
     (mirror.folder / "key").write_text(key.public.read_text())
     by_file, by_http = f"file://{tmp_path}/a%20key", f"{mirror.url}/key"
     wanted = [repository("a", "near", by_file), repository("b", by_http, "near"), repository("c")]
-    found = rpmkeys.gather(wanted, tmp_path / "out")
+    found = gather(wanted, tmp_path / "out")
     assert list(map(len, found.values())) == [2, 2, 0]
     assert found["a"][0] == found["b"][1]
     assert {place(url).parent for urls in found.values() for url in urls} == {tmp_path / "out"}
@@ -67,7 +68,7 @@ def test_a_key_may_be_armoured_binary_or_several_in_one_file(tmp_path, key):
     other = rpms.stranger(tmp_path / "other")
     (tmp_path / "both").write_text(key.public.read_text() + other.public.read_text())
     keys = [str(tmp_path / name) for name in ("binary", "both")]
-    found = rpmkeys.gather([repository("a", *keys)], tmp_path / "out")["a"]
+    found = gather([repository("a", *keys)], tmp_path / "out")["a"]
     assert [packets(place(url)).count(":public key packet:") for url in found] == [1, 2]
     assert all(place(url).read_text().startswith("-----BEGIN PGP PUBLIC KEY") for url in found)
 
@@ -75,7 +76,7 @@ def test_a_key_may_be_armoured_binary_or_several_in_one_file(tmp_path, key):
 def test_an_elgamal_subkey_is_left_out_and_rpm_takes_the_key(tmp_path):
     """As CentOS 3, 4 and 5 have them; as it stands, rpm refuses this one."""
     old = oldrpms.key_of_2005(tmp_path / "old")
-    (found,) = rpmkeys.gather([repository("a", str(old.public))], tmp_path / "out")["a"]
+    (found,) = gather([repository("a", str(old.public))], tmp_path / "out")["a"]
     assert ":public sub key packet:" in packets(old.public)
     assert ":public sub key packet:" not in packets(place(found))
     for path, ends in ((old.public, 1), (place(found), 0)):
@@ -86,14 +87,14 @@ def test_an_elgamal_subkey_is_left_out_and_rpm_takes_the_key(tmp_path):
 def test_all_that_is_wrong_is_told_at_once(tmp_path, key, mirror):
     """Of every repository that names it; a key that is fine does not hide the others."""
     (tmp_path / "empty").write_text("")
-    (mirror.folder / "huge").write_bytes(bytes(rpmkeys.LARGEST + 1))
+    (mirror.folder / "huge").write_bytes(bytes(LARGEST + 1))
     missing, huge = str(tmp_path / "missing"), f"{mirror.url}/huge"
     wanted = [
         repository("a", missing, str(key.public), str(tmp_path / "empty")),
         repository("b", huge, missing, str(tmp_path)),
     ]
     with pytest.raises(ConfigFault) as caught:
-        rpmkeys.gather(wanted, tmp_path / "out")
+        gather(wanted, tmp_path / "out")
     assert caught.value.problem == "4 key(s) of `repositories` cannot be used"
     assert caught.value.evidence == (
         f"a: gpgkey: {missing}: cannot be read: No such file or directory",
@@ -106,11 +107,11 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path, key, mirror):
 
 def test_a_server_that_is_away_is_no_fault_of_the_configuration(tmp_path, mirror, monkeypatch):
     """Refused, or silent: one as soon as the other, and all of them together."""
-    monkeypatch.setattr(mirrors, "ANSWER", 0.5)
+    monkeypatch.setattr(upstream, "ANSWER", 0.5)
     mirror.delay("*", 60)
     silent = [f"{mirror.url}/{name}" for name in "abcdef"]
     with pytest.raises(HostFault) as caught:
-        rpmkeys.gather([repository("a", f"{mirror.nobody}/x", *silent)], tmp_path / "out")
+        gather([repository("a", f"{mirror.nobody}/x", *silent)], tmp_path / "out")
     assert caught.value.evidence == (
         f"a: gpgkey: {mirror.nobody}/x: cannot be fetched: [Errno 111] Connection refused",
         *(f"a: gpgkey: {url}: cannot be fetched: timed out" for url in silent),
@@ -121,7 +122,7 @@ def test_a_key_comes_through_the_repositorys_proxy(tmp_path, key, mirror):
     """Which is asked for the whole address."""
     (mirror.folder / "key").write_text(key.public.read_text())
     wanted = repository("a", "http://far.invalid/key", proxy=mirror.url)
-    assert rpmkeys.gather([wanted], tmp_path / "out")["a"]
+    assert gather([wanted], tmp_path / "out")["a"]
     assert [each.path for each in mirror.asked] == ["http://far.invalid/key"]
 
 
@@ -129,7 +130,7 @@ def test_a_machine_without_gpg_is_told_how_to_get_it(tmp_path, key, monkeypatch)
     """The key is not at fault."""
     monkeypatch.setattr("tasks.kit.proc.tool", lambda name: None if name == "gpg" else name)
     with pytest.raises(HostFault) as caught:
-        rpmkeys.gather([repository("a", str(key.public))], tmp_path / "out")
+        gather([repository("a", str(key.public))], tmp_path / "out")
     assert "gpg is not installed" in caught.value.evidence[0]
     assert caught.value.hint == "doit host --install"
 
@@ -138,7 +139,7 @@ def test_gpg_leaves_nothing_behind(tmp_path, key, monkeypatch):
     """No agent, and no home."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
-    rpmkeys.gather([repository("a", str(key.public))], tmp_path / "out")
+    gather([repository("a", str(key.public))], tmp_path / "out")
     assert list((tmp_path / "tmp").iterdir()) == []
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["00.asc"]
     lines = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline"))

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tasks.distro import mirrors
+from tasks.distro.dnf import upstream
 from tasks.kit.fault import ConfigFault, HostFault
 from tasks.spec.source import YumRepository
 from tests.mirrors import Mirror
@@ -14,7 +14,7 @@ from tests.mirrors import Mirror
 
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
-    monkeypatch.setattr(mirrors, "ANSWER", 1.5)
+    monkeypatch.setattr(upstream, "ANSWER", 1.5)
     with Mirror(tmp_path) as made:
         yield made
 
@@ -34,7 +34,7 @@ def test_every_answer_will_do(mirror):
         repository("proxy", baseurl="http://far.invalid/x", proxy=mirror.url),
         repository("variable", baseurl=f"{mirror.url}/$dnfs_own"),
     ]
-    mirrors.look(wanted, {})
+    upstream.look(wanted, {})
     asked = sorted(each.path for each in mirror.asked)
     repomd = "repodata/repomd.xml"
     assert asked == [f"/absent/{repomd}", f"/refused/{repomd}", f"http://far.invalid/x/{repomd}"]
@@ -43,7 +43,7 @@ def test_every_answer_will_do(mirror):
 def test_the_silent_are_told_together_and_soon(mirror):
     """Unless one of a repository's addresses answers."""
     mirror.delay("silent*", 60)
-    silent = [f"{mirror.url}/silent{number}" for number in range(mirrors.AT_ONCE)]
+    silent = [f"{mirror.url}/silent{number}" for number in range(upstream.AT_ONCE)]
     wanted = [
         repository("some", baseurl=[silent[0], f"{mirror.url}/there"]),
         *(repository(f"r{number}", baseurl=url) for number, url in enumerate(silent[1:5])),
@@ -52,8 +52,8 @@ def test_the_silent_are_told_together_and_soon(mirror):
     ]
     began = time.monotonic()
     with pytest.raises(HostFault) as caught:
-        mirrors.look(wanted, {"releasever": "4.7", "basearch": "i386"})
-    assert time.monotonic() - began < 3 * mirrors.ANSWER
+        upstream.look(wanted, {"releasever": "4.7", "basearch": "i386"})
+    assert time.monotonic() - began < 3 * upstream.ANSWER
     assert caught.value.evidence == (
         *(f"r{number}: {url}/repodata/repomd.xml" for number, url in enumerate(silent[1:5])),
         f"list: {silent[5]}/4.7/i386",
@@ -64,15 +64,15 @@ def test_the_silent_are_told_together_and_soon(mirror):
 def test_a_file_is_fetched_whole_or_the_reason_is_told(mirror):
     """What the server says, and how large is too large."""
     (mirror.folder / "file").write_bytes(b"x" * 100)
-    assert mirrors.fetched(f"{mirror.url}/file", proxy=None, largest=100) == b"x" * 100
+    assert upstream.fetched(f"{mirror.url}/file", proxy=None, largest=100) == b"x" * 100
     with pytest.raises(ConfigFault, match="is larger than 99 bytes"):
-        mirrors.fetched(f"{mirror.url}/file", proxy=None, largest=99)
+        upstream.fetched(f"{mirror.url}/file", proxy=None, largest=99)
     with pytest.raises(ConfigFault, match="the server says 404 Not Found"):
-        mirrors.fetched(f"{mirror.url}/none", proxy=None, largest=9)
+        upstream.fetched(f"{mirror.url}/none", proxy=None, largest=9)
     with pytest.raises(HostFault, match="Connection refused"):
-        mirrors.fetched(f"{mirror.nobody}/x", proxy=None, largest=9)
+        upstream.fetched(f"{mirror.nobody}/x", proxy=None, largest=9)
     with pytest.raises(HostFault, match="cannot be fetched"):
-        mirrors.fetched("http://[", proxy=None, largest=9)
+        upstream.fetched("http://[", proxy=None, largest=9)
 
 
 def test_a_server_that_talks_another_language_is_told(tmp_path):
@@ -88,6 +88,6 @@ def test_a_server_that_talks_another_language_is_told(tmp_path):
                     connection.sendall(b"220 mail.example ESMTP\r\n")
 
         threading.Thread(target=talk, daemon=True).start()
-        mirrors.look([repository("mail", baseurl=url)], {})
+        upstream.look([repository("mail", baseurl=url)], {})
         with pytest.raises(HostFault, match=r"cannot be fetched: 220 mail\.example"):
-            mirrors.fetched(url, proxy=None, largest=9)
+            upstream.fetched(url, proxy=None, largest=9)

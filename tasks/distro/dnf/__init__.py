@@ -1,19 +1,18 @@
 """RPM distributions, from CentOS 4 to those of today: dnf inside the sandbox, told everything by a yum.conf of our own."""
 
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tasks.distro import Wanted, dnfgroups, mirrors, rpmaged, rpmdb, rpmkeys
+from tasks.distro import Wanted
 from tasks.distro.complaints import listed
-from tasks.distro.dnffaults import Asked, told
-from tasks.distro.dnftalk import Listener
-from tasks.distro.system import OWN_UNITS, SYSTEMD, SYSV, System
+from tasks.distro.dnf import aged, database, keys, upstream
+from tasks.distro.dnf.release import BASEARCH, is_sysv
+from tasks.distro.dnf.transaction import install
+from tasks.distro.systems import OWN_UNITS, SYSTEMD, SYSV, System
 from tasks.kit import files
 from tasks.kit.fault import ConfigFault, ToolFault
-from tasks.kit.proc import Command, tool
+from tasks.kit.proc import Command
 from tasks.kit.report import Report
 from tasks.kit.sandbox import Sandbox, inhabited, lent, mount_memory, mount_point, sandbox
 from tasks.plan.content import rendered
@@ -27,16 +26,15 @@ HOOKS = (SETTINGS, CUSTOMIZE)
 TOOLS = (
     Tool("dnf", "to resolve and install RPM packages", "dnf", "dnf"),
     Tool("rpm", "to read RPM packages and their database", "rpm", "rpm"),
-    rpmkeys.GPG,
+    keys.GPG,
     TAR,
     *SANDBOX,
 )
 CACHE = "var/cache/dnf"  # in the root file system: every dnf looks for it below there
-BASEARCH = {"i386": "i386", "x86_64": "x86_64", "arm64": "aarch64"}
-# Not for rpm to make: what is mounted or lent while packages are installed, and nodes that a user may not make.
 KEY = "RPM-GPG-KEY-"  # in a repository of a mirror: how the names of its keys begin
 # The transaction is checked and written to rpm's database, and that is all; and groups come in a form that every dnf reads.
 NOTED_ONLY = ("--setopt=tsflags=justdb", "--setopt=zchunk=0")
+# Not for rpm to make: what is mounted or lent while packages are installed, and nodes that a user may not make.
 NOT_RPMS = "/proc:/sys:/dev"
 # What brings the network up, where it is not NetworkManager, which is enabled by its own package.
 NETWORK = {"amazon": ("systemd-networkd.service", "systemd-resolved.service")}
@@ -47,15 +45,10 @@ def tools(_: Wanted) -> tuple[Tool, ...]:
 
 
 def system(name: str, release: str) -> System:
-    query = rpmdb.QUERY_IN_SHELL
+    query = database.QUERY_IN_SHELL
     if is_sysv(name, release):
         return System(SYSV, (), "2008", query)
     return System(SYSTEMD, (*NETWORK.get(name, ()), *OWN_UNITS), "today", query)
-
-
-def is_sysv(name: str, release: str) -> bool:
-    """Whether its init is System V's: CentOS before 7."""
-    return name == "centos" and int(release.partition(".")[0]) < 7  # noqa: PLR2004 - a release, as they are called
 
 
 def populate(
@@ -78,10 +71,10 @@ def populate(
         with inhabited(box, tree):
             # What was fetched lies outside: when a run fails, the next one goes on from it.
             with lent(box, work / "cache", tree / CACHE):
-                _install(box, wanted, tree, settings, report)
+                install(box, wanted, tree, settings, report)
                 report.said("settling the package database")
-                place = rpmdb.place(wanted.distro, wanted.release)
-                packages = rpmdb.settle(
+                place = database.place(wanted.distro, wanted.release)
+                packages = database.settle(
                     box, tree, home=work, cache=tree / CACHE, others=_local(wanted), place=place
                 )
             if wanted.tls == "disabled":
@@ -110,12 +103,12 @@ def resolve(
     with mount_point(work / "tree") as tree, sandbox(log=log, network=network) as box:
         mount_memory(box, tree)
         with lent(box, work / "cache", tree / CACHE):
-            _install(box, wanted, tree, settings, report, *NOTED_ONLY)
-            return rpmdb.noted(box, tree, work)
+            install(box, wanted, tree, settings, report, *NOTED_ONLY)
+            return database.noted(box, tree, work)
 
 
 def mirrored(wanted: Wanted, mirror: Path) -> Wanted:
-    """The same from a mirror of one's own, as tasks/distro/dnfmirror.py makes it: the same repositories at other places."""
+    """The same from a mirror of one's own, as mirror.py makes it: the same repositories at other places."""
     there = [_there(each, mirror.absolute() / each.id) for each in repositories_of(wanted)]
     return wanted.model_copy(update={"repositories": tuple(there)})
 
@@ -132,7 +125,7 @@ def _begun(wanted: Wanted, hooks: Mapping[str, Path], work: Path, report: Report
     _names(wanted)
     settings = _settings(wanted, hooks, work)
     report.said("looking for the mirrors")
-    mirrors.look(repositories_of(wanted), _variables(wanted))
+    upstream.look(repositories_of(wanted), _variables(wanted))
     return settings
 
 
@@ -144,14 +137,14 @@ def _settings(wanted: Wanted, hooks: Mapping[str, Path], work: Path) -> Path:
         "cachedir": f"/{CACHE}",
         "yum": wanted.yum,
         "repositories": repositories,
-        "keys": rpmkeys.gather(repositories, work / "keys"),
+        "keys": keys.gather(repositories, work / "keys"),
     }
     settings = work / "yum.conf"
     files.write(settings, rendered(SETTINGS, hooks[SETTINGS].read_text(), values), mode=0o600)
     # Debian's rpm keeps its database in the user's home, and dnf has no option to say where.
-    macros = {"_dbpath": rpmdb.place(wanted.distro, wanted.release), "_netsharedpath": NOT_RPMS}
+    macros = {"_dbpath": database.place(wanted.distro, wanted.release), "_netsharedpath": NOT_RPMS}
     if is_sysv(wanted.distro, wanted.release):
-        macros |= rpmaged.MACROS
+        macros |= aged.MACROS
     text = "".join(f"%{name} {value}\n" for name, value in macros.items())
     files.write(work / ".rpmmacros", text)
     return settings
@@ -173,7 +166,7 @@ def repositories_of(wanted: Wanted) -> list[YumRepository]:
     return [
         each.model_copy(
             update={
-                "gpgkey": tuple(mirrors.filled(key, values) for key in each.gpgkey),
+                "gpgkey": tuple(upstream.filled(key, values) for key in each.gpgkey),
                 "proxy": each.proxy or wanted.yum.proxy,
             }
         )
@@ -194,72 +187,6 @@ def _prepare(box: Sandbox, tree: Path, wanted: Wanted) -> None:
     for name, mode in made.items():
         argv = ("install", "-d", "-m", mode, f"{tree}/{name}")
         box.run(Command(argv, f"make /{name}"))
-
-
-def _install(
-    box: Sandbox, wanted: Wanted, tree: Path, settings: Path, report: Report, *options: str
-) -> None:
-    """One transaction of all groups and packages. Raises faults in the words of the configuration."""
-    listener = Listener(report)
-    env = {
-        "HOME": str(settings.parent),
-        "SOURCE_DATE_EPOCH": str(wanted.epoch),
-        "PYTHONUNBUFFERED": "1",
-        "FORCE_COLUMNS": "400",  # or dnf5 cuts its complaints at 80
-    }
-    if is_sysv(wanted.distro, wanted.release):
-        env |= rpmaged.environment(settings.parent)
-    dnf = _dnf(wanted, tree, settings)
-
-    def heard(*argv: str) -> list[str]:
-        """What a program says, whether it ends well or not."""
-        lines: list[str] = []
-        with suppress(
-            ToolFault
-        ):  # nor is it for the log: these are the names of all packages that there are
-            replace(box, log=None).run(Command(argv, "ask what is wrong", env=env), seen=lines.append)
-        return lines
-
-    def signatures(names: Iterable[str]) -> list[str]:
-        found = (
-            str(each) for name in set(names) for each in settings.parent.glob(f"cache/*/packages/{name}")
-        )
-        database = f"{tree}{rpmdb.place(wanted.distro, wanted.release)}"
-        return heard("rpmkeys", f"--dbpath={database}", "-Kv", *sorted(found))
-
-    asked = Asked(lambda *query: heard(*dnf, *query), signatures)
-    groups = wanted.groups
-    try:
-        if groups and _is_five():
-            for query in dnfgroups.ALL:
-                box.run(Command((*dnf, *query), "ask which groups there are", env=env), seen=listener)
-            groups = dnfgroups.ids(groups, listener.said)
-        what = (*(f"@{group}" for group in groups), *wanted.packages)
-        box.run(
-            Command((*dnf, *options, "install", *what), "install the packages", env=env), seen=listener
-        )
-    except ToolFault as fault:
-        wrong = told(fault, listener, wanted, asked)
-        if wrong:
-            raise wrong from fault
-    failed = listener.fault(allowed=wanted.yum.allow_failing)
-    if failed:
-        raise failed
-    for each in listener.failed:
-        left = ", and it is not installed" if each.left_out else ""
-        report.noted(f"{each.told} failed, as it may{left}")
-
-
-def _dnf(wanted: Wanted, tree: Path, settings: Path) -> tuple[str, ...]:
-    """The command without its verb. dnf5, without --use-host-config, takes nothing from the host but what is named here."""
-    return (
-        *("dnf", "-y", "-c", str(settings), f"--installroot={tree}"),
-        *(f"--releasever={wanted.release}", f"--forcearch={BASEARCH[wanted.architecture]}"),
-    )
-
-
-def _is_five() -> bool:
-    return Path(tool("dnf") or "").resolve().name == "dnf5"
 
 
 def _disable_tls(box: Sandbox, tree: Path) -> None:

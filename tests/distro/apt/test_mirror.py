@@ -4,7 +4,8 @@ import hashlib
 
 import pytest
 
-from tasks.distro import Wanted, apt, aptmirror
+from tasks.distro import Wanted, apt
+from tasks.distro.apt import mirror as aptmirror
 from tasks.kit.fault import HostFault
 from tasks.kit.files import time_of
 from tests.trees import EPOCH

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.distro.dnfgroups import ids
+from tasks.distro.dnf.groups import ids
 
 LISTED = """\
 Updating and loading repositories:

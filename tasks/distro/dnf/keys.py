@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tasks.distro import mirrors
+from tasks.distro.dnf import upstream
 from tasks.kit import files
 from tasks.kit.fault import ConfigFault, Fault, HostFault, ToolFault
 from tasks.kit.parallel import in_order
@@ -29,7 +29,7 @@ def gather(repositories: Sequence[YumRepository], folder: Path) -> dict[str, tup
         partial(_made, key, through[key], folder / f"{number:02d}.asc")
         for number, key in enumerate(through)
     ]
-    made = dict(zip(through, in_order(jobs, threads=mirrors.AT_ONCE, ahead=len(jobs)), strict=True))
+    made = dict(zip(through, in_order(jobs, threads=upstream.AT_ONCE, ahead=len(jobs)), strict=True))
     wrong = [(each, key, fault) for each, key in pairs if isinstance(fault := made[key], Fault)]
     if wrong:
         ours = any(isinstance(fault, ConfigFault) for _, _, fault in wrong)
@@ -55,7 +55,7 @@ def _made(key: str, proxy: str | None, place: Path) -> str | Fault:
 
 def _data(key: str, proxy: str | None) -> bytes:
     if "://" in key and not key.startswith("file:"):
-        return mirrors.fetched(key, proxy=proxy, largest=LARGEST)
+        return upstream.fetched(key, proxy=proxy, largest=LARGEST)
     try:
         return Path(unquote(urlsplit(key).path) if key.startswith("file:") else key).read_bytes()
     except OSError as error:

@@ -6,9 +6,9 @@ import pytest
 
 from tasks.distro import Wanted
 from tasks.distro.complaints import explained
-from tasks.distro.dnffaults import Asked, nearest, told
-from tasks.distro.dnftalk import Listener
-from tasks.distro.dnfwords import KNOWN
+from tasks.distro.dnf.faults import Asked, nearest, told
+from tasks.distro.dnf.talk import Listener
+from tasks.distro.dnf.words import KNOWN
 from tasks.kit.fault import ConfigFault, Fault, HostFault, ToolFault
 from tasks.kit.report import Silent
 from tasks.spec.source import Yum, YumRepository

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from tasks.distro import Wanted
 from tasks.distro.complaints import Complaint, explained
-from tasks.distro.system import OWN_UNITS, SYSTEMD, System
+from tasks.distro.systems import OWN_UNITS, SYSTEMD, System
 from tasks.kit.fault import ConfigFault, HostFault, ToolFault
 from tasks.kit.proc import ROOM, Command
 from tasks.kit.report import Report
@@ -176,7 +176,7 @@ def sources(repositories: Iterable[AptRepository]) -> str:
 
 
 def mirrored(mirror: Path, release: str) -> str:
-    """A sources file for a mirror of one's own, as tasks/distro/aptmirror.py makes it: with its key, but no path that has spaces."""
+    """A sources file for a mirror of one's own, as mirror.py makes it: with its key, but no path that has spaces."""
     armour = (mirror / ARCHIVE_KEY).read_text().splitlines()
     key = "".join(f" {line or '.'}\n" for line in armour)
     uri = f"copy:{quote(str(mirror.absolute()))}"

@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from tasks.distro import Wanted, dnf, dnfmirror
+from tasks.distro import Wanted, dnf
+from tasks.distro.dnf import mirror as dnfmirror
 from tasks.distro.held import fresh
 from tasks.spec.source import YumRepository
 from tests import rpms

@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree as ET
 
-from tasks.distro import Wanted, dnf, rpmkeys
+from tasks.distro import Wanted, dnf
+from tasks.distro.dnf.keys import gather
 from tasks.distro.held import Held, fresh, put
 from tasks.kit.fault import ToolFault
 from tasks.kit.proc import Command, run
@@ -43,7 +44,7 @@ def repository(
     del key  # packages keep the signatures of their distribution
     work = work.absolute()  # inside the sandbox, the working directory is another
     _unshare(work / "cache")
-    keys = rpmkeys.gather(dnf.repositories_of(wanted), work / "keys")
+    keys = gather(dnf.repositories_of(wanted), work / "keys")
     packages = dnf.resolve(wanted, work, hooks=hooks, log=log, report=report, network=True)
     report.said("indexing the mirror")
     new = fresh(work / "repository")

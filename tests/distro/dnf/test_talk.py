@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.distro.dnftalk import Failed, Listener
+from tasks.distro.dnf.talk import Failed, Listener
 from tasks.kit.fault import ToolFault
 
 # dnf 4.14.0 with rpm 4.18.0, without its table of packages.

@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.distro import Wanted, dnfgroups
+from tasks.distro import Wanted
 from tasks.distro.complaints import explained
-from tasks.distro.dnftalk import Listener
-from tasks.distro.dnfwords import KNOWN, OF_REPOSITORY, SIGNATURES, UNKNOWN_GROUP, UNKNOWN_PACKAGE
+from tasks.distro.dnf import groups
+from tasks.distro.dnf.talk import Listener
+from tasks.distro.dnf.words import KNOWN, OF_REPOSITORY, SIGNATURES, UNKNOWN_GROUP, UNKNOWN_PACKAGE
 from tasks.kit.fault import Fault
 
 UNKNOWN_TO_5 = re.compile(r"No match for argument: (?!@)(.+)$")  # group or package, it does not say
 # How dnf 4 is asked for groups, and lists them; and how dnf5, which has no -v.
 GROUPS = (
     ((("group", "list", "-v", "--hidden"),), re.compile(r"^ {3}(?P<name>.+?) \((?P<id>\S+)\)$")),
-    (dnfgroups.ALL, dnfgroups.LISTED),
+    (groups.ALL, groups.LISTED),
 )
 PACKAGE = re.compile(r"^name=(\S+)$")
 # rpm's words for a package, and dnf's for the whole.
