@@ -246,7 +246,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc] # doit ships no types
     def __init__(self, outstream: Any, options: Mapping[str, Any]) -> None:
         super().__init__(outstream, options)
         self.began: dict[str, float] = {}
-        self.ran = self.skipped = 0
+        self.skipped = 0
 
     def initialize(self, tasks: Mapping[str, Any], selected_tasks: Sequence[str]) -> None:
         del tasks, selected_tasks
@@ -269,7 +269,6 @@ class Reporter(ConsoleReporter):  # type: ignore[misc] # doit ships no types
     def add_success(self, task: Any) -> None:
         _save()
         if task.name in self.began:
-            self.ran += 1
             self.tell("DONE", task, f"[{time.monotonic() - self.began[task.name]:.1f} s]")
 
     def add_failure(self, task: Any, fail: BaseFail) -> None:
@@ -289,7 +288,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc] # doit ships no types
     def complete_run(self) -> None:
         if self.runtime_errors:
             self.outstream.write("\n".join(self.runtime_errors) + "\n")
-        elif self.skipped and not self.ran and not self.failures:
+        elif self.skipped and not self.began and not self.failures:
             self.outstream.write(f"nothing to do: {self.skipped} stages are up to date\n")
 
 

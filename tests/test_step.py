@@ -1,9 +1,10 @@
 """A stage becomes a doit task that knows when it is stale, and why; a fault becomes words."""
 
 import errno
+import io
 import os
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tasks.kit import files
 from tasks.kit.fault import ImageFault
 from tasks.spec.part import Part
 from tasks.spec.tool import Tool
-from tasks.step import Watch, perform, remove, step
+from tasks.step import Reporter, Watch, perform, remove, step
 
 
 class Order(Part):
@@ -185,3 +186,21 @@ def test_an_option_that_is_given_is_a_reason_to_run():
     assert watch.why == ["--update was given"]
     assert perform(stage(body), Order(), [], {}, "demo", update=True) is None
     assert given == [True]
+
+
+@pytest.mark.parametrize(
+    ("begun", "said"), [(False, "nothing to do: 1 stages are up to date"), (True, "")]
+)
+def test_a_run_that_was_stopped_in_a_stage_had_something_to_do(begun, said):
+    """Though nothing was done, and nothing failed."""
+    out = io.StringIO()
+    reporter = Reporter(out, {"show_out": False, "failure_verbosity": 0})
+    task = SimpleNamespace(
+        name="img:x", actions=[1], targets=["x"], dep_changed=[], because=["x changed"]
+    )
+    reporter.skip_uptodate(task)
+    if begun:
+        reporter.execute_task(task)
+    reporter.complete_run()
+    assert ("nothing to do" in out.getvalue()) == bool(said)
+    assert said in out.getvalue()
