@@ -134,6 +134,7 @@ def task_rootfs() -> Iterator[Step]:
             given={"mirror": at.mirror} if MIRRORED else {},
             doubts={SWAPPED: partial(swapped, at.rootfs_stamp, at.rootfs)},
             log=at.log("rootfs"),
+            sweep=[at.yum],
         )
 
 

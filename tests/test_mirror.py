@@ -132,6 +132,14 @@ FIRST = [
 ]
 
 
+def test_cleaning_takes_away_what_dnf_worked_with(shop):
+    """The settings, the keys and the metadata, as well as the root file system."""
+    shop.doit(f"rootfs:{IMAGE}")
+    assert (shop.project.build / IMAGE / "yum/yum.conf").is_file()
+    shop.doit("clean", f"rootfs:{IMAGE}")
+    assert files(shop.project.build / IMAGE) == []
+
+
 def test_an_rpm_image_from_a_mirror_is_the_same_to_the_byte(shop):
     """With the server gone and no network: a group, a newer version from a second repository, signatures checked."""
     shop.doit(f"rootfs:{IMAGE}")

@@ -9,6 +9,7 @@ from tasks.spec.cloud import CloudSpec
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "doit-ami")  # ids derive from names, so that two builds agree
 
 TAKEN = ("cloud", "ec2", "keys", "mirror")  # folders beside those of the images, and of their keys
+YUM = "yum"
 # The tags by which our things in a cloud are found again, without any state kept here.
 OURS = "doit-ami:"  # what begins so is no user's tag
 IMAGE_TAG = f"{OURS}image"  # the image's name in the configuration
@@ -63,6 +64,11 @@ class Shelf:
     @property
     def rootfs(self) -> Path:
         return self.here / "rootfs.tar"
+
+    @property
+    def yum(self) -> Path:
+        """What dnf works with beside rootfs.tar, and what it fetched when a run failed."""
+        return self.here / YUM
 
     @property
     def rootfs_stamp(self) -> Path:

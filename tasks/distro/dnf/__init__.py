@@ -16,6 +16,7 @@ from tasks.kit.proc import Command
 from tasks.kit.report import Report
 from tasks.kit.sandbox import Sandbox, inhabited, lent, mount_memory, mount_point, sandbox
 from tasks.plan.content import rendered
+from tasks.spec import names
 from tasks.spec.record import Package
 from tasks.spec.source import YumRepository
 from tasks.spec.tool import SANDBOX, TAR, Tool
@@ -61,7 +62,7 @@ def populate(
     mirror: Path | None = None,
 ) -> tuple[Package, ...]:
     tar = tar.absolute()  # inside the sandbox, the working directory is another
-    work = tar.with_name("yum")
+    work = tar.with_name(names.YUM)
     wanted = mirrored(wanted, mirror) if mirror else wanted
     settings = _begun(wanted, hooks, work, report)
     report.said("installing packages")
