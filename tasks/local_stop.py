@@ -1,4 +1,4 @@
-"""Stop the local cloud. It forgets what it held: the next run uploads and registers again.
+"""Stop the local cloud. What it holds stays in its folder; its instances are off until it is started again.
 
 In:    the cloud's own state file
 Out:   nothing that stays

@@ -18,8 +18,11 @@ from tasks.cloud import local
 from tasks.cloud.clients import Cloud, connect
 from tasks.kit import files
 from tasks.kit.report import Silent
+from tasks.plan.envelope import Sealed
+from tasks.plan.manifest import Manifest, Piece, document
 from tasks.spec import record
 from tasks.spec.cloud import CloudSpec
+from tests.localcloud import LocalCloud
 
 LOCAL = CloudSpec(name="local", kind="local", region="us-east-1")
 MADE = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
@@ -28,22 +31,24 @@ MANIFEST = "debian-12.img.manifest.xml"
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of a local cloud, which is stopped when the last test ended."""
-    folder = tmp_path_factory.mktemp("cloud")
-    yield folder
-    local.stop(folder)
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    """A local cloud for all tests, found by its folder as every other."""
+    cloud = LocalCloud(tmp_path_factory.mktemp("cloud"))
+    cloud.announce()
+    yield cloud
+    cloud.stop()
+
+
+@pytest.fixture(scope="session")
+def home(shared: LocalCloud) -> Path:
+    return shared.home
 
 
 @pytest.fixture
-def fresh(home: Path) -> local.Endpoint:
+def fresh(shared: LocalCloud) -> local.Endpoint:
     """A local cloud that holds nothing."""
-    there = local.endpoint(home)
-    connection = http.client.HTTPConnection(urlsplit(there.url).netloc, timeout=20)
-    connection.request("POST", "/moto-api/reset")
-    assert connection.getresponse().status == 200
-    connection.close()
-    return there
+    shared.wipe()
+    return local.endpoint(shared.home)
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +59,7 @@ def cloud(home: Path) -> Cloud:
 
 @pytest.fixture
 def credentials(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Credentials of nobody, and no configuration of the user's."""
+    """Those of the local cloud, and no configuration of the user's."""
     for name in (
         "AWS_PROFILE",
         "AWS_REGION",
@@ -66,8 +71,8 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
     return monkeypatch
 
 
@@ -94,20 +99,27 @@ class Heard(Silent):
 
 
 def bundle(folder: Path, *, parts: int = 3, size: int = 20_000, seed: str = "one") -> tuple[Path, Path]:
-    """A bundle in the outline that a cloud looks at: (manifest, stamp)."""
+    """A bundle as a cloud looks at it before it is started, which is when it is decrypted: (manifest, stamp)."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"debian-12.img.part.{index}" for index in range(parts)]
     for name in names:
         line = hashlib.sha256(f"{seed} {name}".encode()).digest()
         (folder / name).write_bytes((line * (size // 32 + 1))[:size])
-    listed = "".join(
-        f"<part index='{at}'><filename>{name}</filename></part>" for at, name in enumerate(names)
+    sealed, none = Sealed(key="00" * 128, iv="00" * 128), "0" * 40
+    told = Manifest(
+        architecture="x86_64",
+        name="debian-12.img",
+        user="123456789012",
+        digest=none,
+        size=parts * size,
+        bundled_size=parts * size,
+        for_ec2=sealed,
+        for_user=sealed,
+        parts=tuple(Piece(name, part(folder / name).sha1) for name in names),
+        signature="00",
     )
     manifest = folder / MANIFEST
-    manifest.write_text(
-        "<?xml version='1.0'?><manifest><machine_configuration><architecture>x86_64</architecture>"
-        f"</machine_configuration><image><parts count='{parts}'>{listed}</parts></image></manifest>"
-    )
+    manifest.write_bytes(document(told))
     stamp = folder.parent / "bundle.stamp"
     record.BundleStamp(
         sha256=SHA256,

@@ -250,12 +250,13 @@ def test_an_object_that_was_changed_in_the_bucket_is_mended(made, fresh, home, c
     assert sent(made, clouds.LOCAL, home=home).objects == first.objects
 
 
-def test_stale_multipart_uploads_of_ours_are_ended(made, fresh, home, cloud):
+def test_stale_multipart_uploads_of_ours_are_ended(made, fresh, home, cloud, shared):
     assert fresh
     sent(made, clouds.LOCAL, home=home)
     client = cloud.s3()
     for key in ("debian-12/old/part.0", "centos-4/old/part.0"):
         client.create_multipart_upload(Bucket=BUCKET, Key=key)
+    shared.age(days=2)
     sent(made, clouds.LOCAL, home=home)
     assert [item["Key"] for item in client.list_multipart_uploads(Bucket=BUCKET)["Uploads"]] == [
         "centos-4/old/part.0"

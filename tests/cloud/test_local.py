@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,27 +39,35 @@ def gone(pid: int) -> bool:
 def stand_in(home: Path, **more: object) -> None:
     """A state file that tells of this very process."""
     home.mkdir(parents=True, exist_ok=True)
-    mine = {"pid": os.getpid(), "started": door.start_time(os.getpid()), "port": 9, "id": "mine"}
+    mine = {
+        "pid": os.getpid(),
+        "started": door.start_time(os.getpid()),
+        "port": 9,
+        "id": "mine",
+        "cloud": "x",
+        "home": str(home),
+    }
     (home / "cloud.json").write_text(json.dumps({**mine, **more}))
 
 
-def test_it_starts_once_and_is_found_again(fresh, home):
+def test_it_starts_once_and_is_found_again(own):
     """A later run, in another process, finds the same cloud."""
-    assert local.endpoint(home) == fresh == local.running(home)
-    asked = f"from pathlib import Path; from tasks.cloud import local; print(local.endpoint(Path({str(home)!r})).id)"
+    fresh = local.endpoint(own)
+    assert local.endpoint(own) == fresh == local.running(own)
+    asked = f"from pathlib import Path; from tasks.cloud import local; print(local.endpoint(Path({str(own)!r})).url)"
     found = subprocess.run(
         [sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    assert found.stdout.strip() == fresh.id
+    assert found.stdout.strip() == fresh.url
     assert fresh.url.startswith("http://127.0.0.1:")
 
 
-@pytest.mark.usefixtures("fresh")
-def test_it_is_a_session_of_its_own_and_bound_to_this_machine_alone(home):
+def test_it_is_a_session_of_its_own_and_bound_to_this_machine_alone(own):
     """A Ctrl-C at the terminal does not reach it, and nobody outside does."""
-    pid = int(str(clouds.state(home)["pid"]))
+    local.endpoint(own)
+    pid = int(str(clouds.state(own)["pid"]))
     assert os.getsid(pid) == pid == os.getpgid(pid)
-    port = f"{int(str(clouds.state(home)['port'])):04X}"
+    port = f"{int(str(clouds.state(own)['port'])):04X}"
     listening = [
         line.split()[1]
         for line in Path("/proc/net/tcp").read_text().splitlines()
@@ -91,8 +100,9 @@ def test_to_look_costs_next_to_nothing_and_imports_no_boto(fresh, home, tmp_path
     assert found.stdout.strip() == "[]"
 
 
-def test_it_stops_and_forgets(own, tmp_path):
-    """`stop` says whether there was one; its receipts are stale from then on, those of AWS never."""
+def test_it_stops_and_forgets_nothing(own, tmp_path):
+    """`stop` says whether there was one. Its receipts are good for as long as its folder is; those of AWS always."""
+    assert not local.exists(own)
     there = local.endpoint(own)
     receipt, of_aws, broken = tmp_path / "local.json", tmp_path / "aws.json", tmp_path / "broken.json"
     files.write_json(receipt, {"cloud_id": there.id})
@@ -104,21 +114,56 @@ def test_it_stops_and_forgets(own, tmp_path):
     assert not local.stop(own)
     assert door.start_time(pid) is None
     assert local.running(own) is None
+    assert local.exists(own)
+    assert not local.forgotten(receipt, own)
+    assert local.endpoint(own).id == there.id
+    assert local.stop(own)
+    shutil.rmtree(own)
+    assert not local.exists(own)
     assert local.forgotten(receipt, own)
     assert local.forgotten(broken, own)
     assert not local.forgotten(of_aws, own)
-    local.endpoint(own)
+    assert local.endpoint(own).id != there.id
     assert local.forgotten(receipt, own), "another cloud does not know what the first one held"
 
 
+def test_the_database_knows_which_cloud_it_is(own, tmp_path):
+    """The file beside it is for those who only look; a database that was deleted takes the cloud with it."""
+    there = local.endpoint(own)
+    local.stop(own)
+    door.id_file(own).write_text("another\n")
+    assert local.endpoint(own).id == there.id == door.known(own)
+    local.stop(own)
+    for each in own.glob("cloud.sqlite*"):
+        each.unlink()
+    assert door.known(own) == ""
+    assert local.endpoint(own).id != there.id
+
+
+def test_a_copied_folder_is_a_cloud_of_its_own(own, tmp_path):
+    """The server that its state file names is the other's; what it holds, it holds as the other did."""
+    there = local.endpoint(own)
+    copy = tmp_path / "copy"
+    shutil.copytree(own, copy)
+    try:
+        assert local.running(copy) is None
+        assert local.endpoint(copy).url != there.url
+        assert local.endpoint(copy).id == there.id
+        assert local.running(own) == there
+    finally:
+        local.stop(copy)
+
+
 def test_a_killed_server_is_replaced(own):
-    """SIGKILL leaves a state file that is not believed."""
+    """SIGKILL leaves a state file that is not believed. It is the same cloud, served by another process."""
     first = local.endpoint(own)
-    os.kill(int(str(clouds.state(own)["pid"])), signal.SIGKILL)
-    assert gone(int(str(clouds.state(own)["pid"])))
+    before = int(str(clouds.state(own)["pid"]))
+    os.kill(before, signal.SIGKILL)
+    assert gone(before)
     assert local.running(own) is None
     second = local.endpoint(own)
-    assert second.id != first.id
+    assert second.id == first.id
+    assert int(str(clouds.state(own)["pid"])) != before
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": "x"}', '{"pid": 1}'])

@@ -1,5 +1,5 @@
 """A cloud on this machine, for building without an account: `endpoint` is all that the rest of the house sees of it."""
 
-from tasks.cloud.local.door import Endpoint, endpoint, forgotten, running, stop
+from tasks.cloud.local.door import Endpoint, endpoint, exists, forgotten, running, stop
 
-__all__ = ["Endpoint", "endpoint", "forgotten", "running", "stop"]
+__all__ = ["Endpoint", "endpoint", "exists", "forgotten", "running", "stop"]

@@ -2,8 +2,8 @@
 
 The server is a process of its own that outlives us. Once it can answer it writes a state file, which says who it is; it
 ends when that file is gone or names another. A process is told from a later one with the same number by the time the
-kernel says it started; a server is told from another by its id. Neither boto3 nor moto is imported here: `running` is
-asked on every run of doit, and must cost next to nothing.
+kernel says it started; a server is told from another by its id. The cloud is the folder: it keeps its own id, whichever
+server opens it. boto3 is not imported here: `forgotten` is asked on every run of doit, and must cost next to nothing.
 """
 
 import fcntl
@@ -17,13 +17,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tasks.kit.fault import CloudFault
 from tasks.kit.proc import EVIDENCE, Command, detach
 from tasks.spec.cloud import LOCAL_ACCOUNT, LOCAL_REGION
 
 HOST = "127.0.0.1"
-HEALTH = "/doit-ami/health"
+CONTROL = "/doit-ami/"  # what begins so is no bucket: their names have no such slash behind them
+HEALTH, FAULTS, SETTINGS = f"{CONTROL}health", f"{CONTROL}faults", f"{CONTROL}settings"
 PATIENCE = 30.0  # seconds for a server to come up: 1 to 2 as measured, far more on a loaded machine with cold caches
 GRACE = 5.0  # seconds for a server to end when asked to
 STEP = 0.02  # seconds between two looks
@@ -32,7 +34,7 @@ ROOT = Path(__file__).parents[3]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A running local cloud. `id` is new with every start: what another one held is forgotten."""
+    """A running local cloud. `id` is the folder's: another one holds other things."""
 
     url: str
     account: str
@@ -47,10 +49,12 @@ class State:
     pid: int
     started: int  # clock ticks after boot
     port: int
-    id: str
+    id: str  # new with every start
+    cloud: str  # the cloud's own
+    home: str  # a folder that was copied is another one's
 
     def endpoint(self) -> Endpoint:
-        return Endpoint(f"http://{HOST}:{self.port}", LOCAL_ACCOUNT, LOCAL_REGION, self.id)
+        return Endpoint(f"http://{HOST}:{self.port}", LOCAL_ACCOUNT, LOCAL_REGION, self.cloud)
 
 
 def state_file(home: Path) -> Path:
@@ -61,6 +65,20 @@ def log_file(home: Path) -> Path:
     return home / "cloud.log"
 
 
+def id_file(home: Path) -> Path:
+    """For those who only look; the database has it, too."""
+    return home / "cloud.id"
+
+
+def database(home: Path) -> Path:
+    return home / "cloud.sqlite"
+
+
+def exists(home: Path) -> bool:
+    """Whether there is a cloud to look at, running or not."""
+    return database(home).exists()
+
+
 def running(home: Path) -> Endpoint | None:
     """The local cloud of `home`, if its process lives."""
     state = read(home)
@@ -68,13 +86,20 @@ def running(home: Path) -> Endpoint | None:
 
 
 def forgotten(receipt: Path, home: Path) -> bool:
-    """Whether `receipt` tells of something that a local cloud held which is no more. Of AWS, never."""
+    """Whether `receipt` tells of something in a local cloud that is not there any more. Of AWS, never."""
     try:
         held_by = json.loads(receipt.read_text())["cloud_id"]
     except (OSError, ValueError, KeyError, TypeError):
         return True
-    state = read(home) if held_by else None
-    return bool(held_by) and (state is None or state.id != held_by or not alive(state))
+    return bool(held_by) and held_by != known(home)
+
+
+def known(home: Path) -> str:
+    """The id of the cloud in `home`; "" when there is none."""
+    try:
+        return id_file(home).read_text().strip() if exists(home) else ""
+    except OSError:
+        return ""
 
 
 def endpoint(home: Path) -> Endpoint:
@@ -93,7 +118,7 @@ def endpoint(home: Path) -> Endpoint:
 
 
 def stop(home: Path) -> bool:
-    """End the local cloud of `home`, and all it holds. False if there was none."""
+    """End the server of `home`; what it holds stays. False if there was none."""
     if not home.is_dir():
         return False
     with locked(home):
@@ -108,13 +133,7 @@ def start(home: Path) -> State:
     command = Command(
         (sys.executable, "-P", "-m", "tasks.cloud.local.server", str(home.absolute()), name),
         "run the local cloud",
-        env={
-            "PYTHONPATH": str(ROOT),
-            "TMPDIR": str(home.absolute()),  # objects lie here, in files without a name
-            "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",  # 1301 images of Amazon's, 120 MB, that nobody asks for
-            "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": "65536",  # larger objects go to the disk, not into memory
-            "MALLOC_MMAP_THRESHOLD_": "262144",  # and what memory they pass through goes back to the kernel
-        },
+        env={"PYTHONPATH": str(ROOT)},
     )
     log = log_file(home)
     log.unlink(missing_ok=True)
@@ -170,7 +189,9 @@ def read(home: Path) -> State | None:
     """What the state file says, if it can be read."""
     try:
         said = json.loads(state_file(home).read_bytes())
-        return State(int(said["pid"]), int(said["started"]), int(said["port"]), str(said["id"]))
+        pid, started, port = (int(said[name]) for name in ("pid", "started", "port"))
+        state = State(pid, started, port, str(said["id"]), str(said["cloud"]), str(said["home"]))
+        return state if state.home == str(home.absolute()) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -201,6 +222,23 @@ def answers(state: State) -> bool:
         return False
     finally:
         connection.close()
+
+
+def control(home: Path, path: str, value: object) -> object:
+    """Tell the running cloud what is no part of AWS: faults to order, settings. What it has now. Raises CloudFault when it refuses."""
+    import http.client
+
+    there = endpoint(home)
+    connection = http.client.HTTPConnection(urlsplit(there.url).netloc, timeout=5)
+    try:
+        connection.request("POST", path, json.dumps(value))
+        reply = connection.getresponse()
+        said = reply.read().decode()
+    finally:
+        connection.close()
+    if reply.status != http.client.OK:
+        raise CloudFault(f"the local cloud refused that: {said.strip()}", where=there.url)
+    return json.loads(said)
 
 
 @contextmanager
