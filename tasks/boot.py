@@ -8,6 +8,7 @@ The image is not changed: the guest writes to an overlay that is thrown away.
 """
 
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,34 +16,26 @@ from pathlib import Path
 
 from tasks.distro import system
 from tasks.distro.systems import System
-from tasks.kit import files
+from tasks.kit import files, imds
 from tasks.kit.ext import Ext
 from tasks.kit.fault import ImageFault
-from tasks.kit.proc import Command, run
+from tasks.kit.imds import Metadata
+from tasks.kit.proc import Command, ask, run
 from tasks.kit.qemu import Guest, free_port
 from tasks.kit.report import Report
-from tasks.plan import inspection, instancestore, machine, menulst
+from tasks.plan import inspection, instancestore, login, machine, menulst, pvgrub
 from tasks.plan.content import rendered
 from tasks.plan.machine import Era, Machine
 from tasks.spec.model import Architecture, Boot, Image
 from tasks.spec.part import Part
 from tasks.spec.record import BootReport, Check, ImgStamp, Package, RootfsStamp, now
 from tasks.spec.tool import Tool
-from tasks.spec.units import UNITS
 
 RECIPE = 1
 CHECKS: Mapping[Era, str] = {"today": "boot-check.sh", "2008": "sysv/boot-check.sh"}
 PROMISES: Mapping[Era, tuple[str, ...]] = {"today": inspection.TODAY, "2008": inspection.OF_2008}
-# OpenSSH 3.9 signs with SHA-1, and exchanges keys by it: what a client of today does only when it is told to.
-SSH_OPTIONS: Mapping[Era, Mapping[str, str]] = {
-    "today": {},
-    "2008": {
-        "HostKeyAlgorithms": "+ssh-rsa",
-        "PubkeyAcceptedAlgorithms": "+ssh-rsa",
-        "KexAlgorithms": "+diffie-hellman-group14-sha1",
-    },
-}
-ROOM = 512 * UNITS["MiB"]  # by which the disk is larger than the image, to see it grow
+SSH = 22
+LEND = "write whose kernel it is to be booted with: boot: {kernel_of: debian-12}"
 FOREIGN = "KVM runs only what this machine's own processor runs"
 SETTLED = 400.0  # seconds for the guest's own verdict on itself: an emulated one is still starting when it lets us in
 
@@ -121,7 +114,9 @@ def body(
         guest.power_on(report)
         seconds = guest.wait(timeout=order.boot.timeout, report=report)
         report.said("looking around inside")
-        checks = _inspected(guest, script, packages, image.size + ROOM, PROMISES[order.system.era])
+        checks = _inspected(
+            guest, script, packages, image.size + machine.ROOM, PROMISES[order.system.era]
+        )
         files.write(console, guest.said)
     image.check(img)
     BootReport(
@@ -145,14 +140,25 @@ def _guest(order: Order, img: Path, key: Path, log: Path, lender: Path | None) -
     try:
         disk = _disk(era, img, folder, log)
         kernel, initrd, arguments = _extracted(lender or img, folder)
-        if lender:
-            arguments = machine.LENT_ARGUMENTS[era]
+        told, metadata = _told(order, key), folder / "metadata"
+        imds.lay(metadata, told)
         plan = Machine(
-            order.architecture, order.boot.memory, disk, kernel, initrd, arguments, port, console, era
+            order.architecture,
+            order.boot.memory,
+            disk,
+            kernel,
+            initrd,
+            machine.LENT_ARGUMENTS[era] if lender else arguments,
+            {SSH: port},
+            console,
+            era,
+            told.instance_id,
+            told.instance_type,
+            metadata=metadata,
         )
         able = machine.accelerators(order.architecture, os.uname().machine)
         commands: dict[str, Command] = {each: plan.command(each) for each in able}
-        options = SSH_OPTIONS[era]
+        options = login.OPTIONS[era]
         guest = Guest(
             commands,
             console=console,
@@ -172,11 +178,38 @@ def _guest(order: Order, img: Path, key: Path, log: Path, lender: Path | None) -
         _empty(folder)
 
 
+def _told(order: Order, key: Path) -> Metadata:
+    """What it hears of itself: that it is an instance, and whose key may log in; that image and all else is made up."""
+    public = ask(Command(("ssh-keygen", "-y", "-f", str(key)), "read the image's public key"))
+    number = "0123456789abcdef0"
+    return Metadata(
+        instance_id=f"i-{number}",
+        ami_id=f"ami-{number}",
+        instance_type=_type(order),
+        architecture=order.architecture,
+        region="us-east-1",
+        zone="us-east-1a",
+        account="0" * 12,
+        reservation_id=f"r-{number}",
+        address=machine.ADDRESS,
+        mac=machine.MAC,
+        launched=f"{now():%Y-%m-%dT%H:%M:%SZ}",
+        key_name=order.image,
+        public_key=public,
+    )
+
+
+def _type(order: Order) -> str:
+    if order.system.era == "2008":
+        return "m1.small"
+    return "m6g.large" if order.architecture == "arm64" else "m5.large"
+
+
 def _disk(era: Era, img: Path, folder: Path, log: Path) -> Path:
     """What the guest writes to: an overlay over the image, or over a disk with a copy of it in its first partition."""
     disk, size = folder / "disk.qcow2", img.stat().st_size
     if era == "today":
-        run(machine.overlay(img, disk, size=size + ROOM), log=log)
+        run(machine.overlay(img, disk, size=size + machine.ROOM), log=log)
         return disk
     whole = folder / "disk.raw"
     with whole.open("wb") as file:
@@ -188,22 +221,19 @@ def _disk(era: Era, img: Path, folder: Path, log: Path) -> Path:
 
 
 def _extracted(img: Path, folder: Path) -> tuple[Path, Path | None, str]:
-    """Kernel, initrd and command line, as the image's own boot menu says: what pv-grub does on EC2."""
+    """Kernel, initrd and command line, as the image's own boot menu says."""
     with Ext.open(img) as fs:
         try:
-            menu = fs.read(menulst.WHERE)
+            start = pvgrub.start(fs)
         except ImageFault as fault:
             raise ImageFault(
-                f"{img.stem} has no boot menu, and so no kernel of its own: {fault.problem}",
-                where=menulst.WHERE,
-                hint="write whose kernel it is to be booted with: boot: {kernel_of: debian-12}",
+                f"{img.stem}: {fault.problem}", where=fault.where, hint=fault.hint or LEND
             ) from fault
-        choice = menulst.default_choice(menu.decode())
-        kernel, initrd = folder / "kernel", folder / "initrd"
-        kernel.write_bytes(fs.read(choice.kernel))
-        if choice.initrd:
-            initrd.write_bytes(fs.read(choice.initrd))
-    return kernel, initrd if choice.initrd else None, choice.arguments
+    kernel, initrd = folder / "kernel", folder / "initrd"
+    kernel.write_bytes(start.kernel)
+    if start.initrd is not None:
+        initrd.write_bytes(start.initrd)
+    return kernel, initrd if start.initrd is not None else None, start.arguments
 
 
 def _inspected(
@@ -227,6 +257,4 @@ def _inspected(
 
 def _empty(folder: Path) -> None:
     if folder.exists():
-        for each in folder.iterdir():
-            each.unlink()
-        folder.rmdir()
+        shutil.rmtree(folder)

@@ -5,13 +5,14 @@ Out:   <image>.img (sparse, `disk.size` bytes, the same bytes for the same input
 Needs: tar, mke2fs, debugfs, e2fsck; namespaces, but neither root nor a loop device
 """
 
+import shlex
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tasks.distro import foreign, system
-from tasks.distro.systems import System
+from tasks.distro.systems import System, Way
 from tasks.kit import exttimes
 from tasks.kit.ext import Ext
 from tasks.kit.fault import ConfigFault, Fault, ImageFault, ToolFault
@@ -20,7 +21,7 @@ from tasks.kit.proc import Command, ask
 from tasks.kit.report import Report
 from tasks.kit.sandbox import Sandbox, inhabited, mount_memory, mount_point, sandbox
 from tasks.plan import disk
-from tasks.plan.content import Entry, authorized, overlay, rendered
+from tasks.plan.content import Entry, Laid, authorized, overlay, rendered
 from tasks.spec import names
 from tasks.spec.model import Architecture, Disk, Image, LaidFile, Script, Ssh
 from tasks.spec.part import Part
@@ -62,8 +63,20 @@ class Order(Part):
     def templates(self) -> tuple[str, ...]:
         """Every template that this image is made of."""
         own = tuple(laid.template for laid in self.files.values() if laid.template)
-        skeleton = tuple(laid.template for laid in self.system.skeleton)
+        skeleton = tuple(laid.template for laid in self.skeleton)
         return tuple(sorted({*own, *skeleton, PROFILE}))
+
+    @property
+    def skeleton(self) -> tuple[Laid, ...]:
+        return self.system.skeleton + (self._way.skeleton if self._way else ())
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return self.system.units + (self._way.units if self._way else ())
+
+    @property
+    def _way(self) -> Way | None:
+        return self.system.way(self.ssh.key_from)
 
     @property
     def system(self) -> System:
@@ -120,6 +133,13 @@ def body(
 
 
 def _runnable(order: Order) -> None:
+    if order.system.way(order.ssh.key_from) is None:
+        raise ConfigFault(
+            f"ssh.key_from: nothing in this image would ask for its key; its init is System V's, and {order.ssh.key_from}"
+            " came later",
+            where=f"config/images/{order.image}.yaml: ssh.key_from",
+            hint="write key_from: image",
+        )
     late = [script.run for script in order.scripts if script.when == "first-boot"]
     if late and FIRST_BOOT_UNIT not in order.system.units:
         raise ConfigFault(
@@ -140,10 +160,11 @@ def _entries(
         return rendered(template, templates[template].read_text(), values).encode()
 
     yield Entry("/dev", None, 0o755)
-    for laid in order.system.skeleton:
+    for laid in order.skeleton:
         yield Entry(laid.path, text(laid.template), laid.mode, append=laid.append)
-    keys = public_key.read_text(), *order.ssh.extra_keys
-    yield from authorized(order.ssh.authorized_keys, keys, mode=order.ssh.authorized_keys_mode)
+    keys = *([public_key.read_text()] if order.ssh.key_from == "image" else ()), *order.ssh.extra_keys
+    if keys:
+        yield from authorized(order.ssh.authorized_keys, keys, mode=order.ssh.authorized_keys_mode)
     for number, script in enumerate(script for script in order.scripts if script.when == "first-boot"):
         name = Path(script.run).stem.replace(".", "-")  # run-parts passes over names with dots
         yield Entry(f"{FIRST_BOOT}/{number:02d}-{name}", scripts[script.run].read_bytes(), 0o755)
@@ -159,6 +180,8 @@ def _values(order: Order) -> Mapping[str, Any]:
         "architecture": order.architecture,
         "disk": order.disk,
         "hostname": order.hostname,
+        "authorized_keys": shlex.quote(order.ssh.authorized_keys),
+        "authorized_keys_mode": f"{order.ssh.authorized_keys_mode:04o}",
         "repositories": order.repositories,
         "filesystem_id": names.filesystem_id(order.image),
     }
@@ -202,8 +225,8 @@ def _chroot(box: Sandbox, tree: Path, order: Order, scripts: Mapping[str, Path],
     """Enable the services and run the scripts, with the few nodes and mounts they may rely on; no network."""
     env = {"SOURCE_DATE_EPOCH": str(order.epoch), "DEBIAN_FRONTEND": "noninteractive"}
     with inhabited(box, tree):
-        if order.system.units:
-            enable = ("chroot", str(tree), "systemctl", "enable", *order.system.units)
+        if order.units:
+            enable = ("chroot", str(tree), "systemctl", "enable", *order.units)
             box.run(Command(enable, "enable the image's services", env=env))
         for script in order.scripts:
             if script.when == "build":

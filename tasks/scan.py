@@ -26,6 +26,9 @@ class Order(Part):
 
     image: str
     key_path: str  # where the image's own key lets in
+    key_inside: bool = (
+        True  # or it comes when the instance boots, and in the image it would be a finding
+    )
     extra_keys: tuple[str, ...]  # lines that may stand beside it
     allow: tuple[str, ...]  # globs of paths whose findings are passed over
     offset: int = 0  # bytes before the root file system begins
@@ -35,6 +38,7 @@ class Order(Part):
         return cls(
             image=image.name,
             key_path=image.ssh.authorized_keys,
+            key_inside=image.ssh.key_from == "image",
             extra_keys=image.ssh.extra_keys,
             allow=image.allow_findings,
         )
@@ -49,7 +53,8 @@ def body(
 ) -> None:
     stamped = ImgStamp.read(stamp).file
     stamped.check(image)
-    lines = (*public_key.read_text().splitlines(), *order.extra_keys)
+    own = public_key.read_text().splitlines() if order.key_inside else ()
+    lines = (*own, *order.extra_keys)
     files = 0
     findings: list[Finding] = []
     with Ext.open(image, order.offset) as fs:

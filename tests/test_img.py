@@ -183,6 +183,34 @@ def test_a_root_file_system_that_was_swapped_is_refused(project):
     unchanged(at)
 
 
+def test_an_image_whose_key_comes_at_boot_holds_none(project):
+    """What asks for the key is there instead, and those keys that were asked for by name."""
+    at, key = stages.shelf(), "ssh-ed25519 AAAAextra colleague"
+    for key_from, there in {"metadata": "metadata-key.service", "cloud-init": ""}.items():
+        ssh = project.order.ssh.model_copy(update={"key_from": key_from})
+        stages.make_img(project.order.model_copy(update={"ssh": ssh}), at)
+        assert "authorized_keys" not in debugfs(at.img, "ls /root/.ssh")
+        wanted = debugfs(at.img, "ls /etc/systemd/system/multi-user.target.wants")
+        assert there in wanted
+        assert ("user-data.service" in wanted) == (key_from == "metadata")
+        assert ("90_doit-ami" in debugfs(at.img, "ls /etc/cloud/cloud.cfg.d")) == (
+            key_from == "cloud-init"
+        )
+    ssh = ssh.model_copy(update={"extra_keys": (key,)})
+    stages.make_img(project.order.model_copy(update={"ssh": ssh}), at)
+    assert debugfs(at.img, "cat /root/.ssh/authorized_keys") == f"{key}\n"
+
+
+@pytest.mark.parametrize("key_from", ["metadata", "cloud-init"])
+def test_a_key_that_nothing_would_ask_for_is_refused(tmp_path, key_from):
+    """System V's init knows no units, and cloud-init came later."""
+    order = img.Order.of(stages.image(load(ROOT / "config", ROOT / "templates"), "centos-4.7-i386"), 0)
+    ssh = order.ssh.model_copy(update={"key_from": key_from})
+    with pytest.raises(ConfigFault, match="nothing in this image would ask for its key") as caught:
+        stages.make_img(order.model_copy(update={"ssh": ssh}), stages.shelf("centos-4.7-i386"))
+    assert caught.value.where == "config/images/centos-4.7-i386.yaml: ssh.key_from"
+
+
 def test_a_script_that_nothing_would_run_is_refused(tmp_path):
     """System V's init knows no units, and a first-boot script would lie there for ever."""
     order = img.Order.of(

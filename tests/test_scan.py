@@ -81,6 +81,15 @@ def test_an_image_as_it_should_be_passes(tmp_path):
     assert all(done <= total for done, total in heard.moves)
 
 
+def test_a_key_in_an_image_that_should_hold_none_is_a_finding(tmp_path):
+    """Even our own: its instances let in whom they are launched with."""
+    order = ORDER.model_copy(update={"key_inside": False})
+    files: dict[str, bytes | str] = {"/root/.ssh/authorized_keys": f"{EXTRA}\n".encode()}
+    assert found(tmp_path / "one", files, order) == {}
+    files["/root/.ssh/authorized_keys"] = f"{OURS}\n{EXTRA}\n".encode()
+    assert list(found(tmp_path / "two", files, order)) == ["/root/.ssh/authorized_keys"]
+
+
 def test_each_finding_names_its_file_and_the_report_is_written_all_the_same(tmp_path):
     """By place and by content, in the order of the walk."""
     guilty: dict[str, bytes | str] = {

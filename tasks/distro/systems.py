@@ -1,9 +1,19 @@
 """What an image is besides its packages: the files that it gets, the services that it starts, how it is asked for its packages."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tasks.plan.content import Laid
 from tasks.plan.machine import Era
+from tasks.spec.model import KeyFrom
+
+
+@dataclass(frozen=True)
+class Way:
+    """How an instance comes by its key and its user data: what that needs beside the rest."""
+
+    skeleton: tuple[Laid, ...]
+    units: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -14,6 +24,10 @@ class System:
     package_query: (
         str  # a shell command that prints name, version and architecture of every package, between tabs
     )
+
+    def way(self, key_from: KeyFrom) -> Way | None:
+        """None where nothing in such an image could go that way."""
+        return WAYS[self.era].get(key_from)
 
 
 SYSTEMD = (
@@ -37,3 +51,22 @@ SYSV = (
     Laid("/etc/sysconfig/network", "sysv/network"),
     Laid("/etc/sysconfig/network-scripts/ifcfg-eth0", "sysv/ifcfg-eth0"),
 )
+
+USER_DATA = (
+    Laid("/usr/local/lib/doit-ami/imds", "imds.sh"),
+    Laid("/usr/local/lib/doit-ami/user-data", "user-data.sh", mode=0o755),
+    Laid("/etc/systemd/system/user-data.service", "user-data.service"),
+)
+METADATA_KEY = (
+    Laid("/usr/local/lib/doit-ami/metadata-key", "metadata-key.sh", mode=0o755),
+    Laid("/etc/systemd/system/metadata-key.service", "metadata-key.service"),
+)
+CLOUD_INIT = (Laid("/etc/cloud/cloud.cfg.d/90_doit-ami.cfg", "cloud-init.cfg"),)
+WAYS: Mapping[Era, Mapping[KeyFrom, Way]] = {
+    "today": {
+        "image": Way(USER_DATA, ("user-data.service",)),
+        "metadata": Way((*USER_DATA, *METADATA_KEY), ("user-data.service", "metadata-key.service")),
+        "cloud-init": Way(CLOUD_INIT, ()),
+    },
+    "2008": {"image": Way((), ())},
+}

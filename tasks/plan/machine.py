@@ -1,18 +1,32 @@
-"""The machine that proves an image, as a command line of QEMU. Pure; sizes are bytes."""
+"""A machine that an image runs on, as a command line of QEMU. Pure; sizes are bytes.
 
+To what runs on it, it is an instance of EC2's: its address, its firmware's words and its metadata service are.
+"""
+
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
+from tasks.kit import imds
 from tasks.kit.proc import Command
+from tasks.kit.qmp import NETDEV
 from tasks.spec.model import Architecture
 from tasks.spec.units import UNITS
 
 Accelerator = Literal["kvm", "tcg"]
 ACCEL: Mapping[Accelerator, str] = {"kvm": "kvm", "tcg": "tcg,thread=multi"}
 ACCELERATORS: tuple[Accelerator, ...] = ("kvm", "tcg")  # in order of preference
-CORES = 2
+ROOM = (
+    512 * UNITS["MiB"]
+)  # by which a disk is larger than its image, so that it can grow, as on EC2's drives
+# An instance of a default VPC's. The net is the widest that QEMU takes: the metadata service's address must lie in it, too.
+ADDRESS = "172.31.0.15"
+NET = "net=160.0.0.0/4,host=172.31.0.1,dns=172.31.0.2"
+MAC = "52:54:00:12:34:56"
+CACHE = "cache=unsafe,discard=unmap"
 # What an image expects to find: one disk, its own; or what EC2 gave an m1.small in 2008: the image as a first partition,
 # an empty file system and swap beside it.
 Era = Literal["today", "2008"]
@@ -65,41 +79,78 @@ def accelerators(architecture: Architecture, host: str) -> tuple[Accelerator, ..
 
 @dataclass(frozen=True)
 class Machine:
+    """`ports`: of the guest's, and where on the loopback each is reached; `kernel`: without one, the disk boots by the
+    firmware; `metadata`: the folder that imds.lay wrote; `control`: a socket for kit/qmp.py, of at most 107 bytes.
+    """
+
     architecture: Architecture
     memory: int
     disk: Path  # qcow2: an overlay, so that the image itself is not changed
-    kernel: Path
+    kernel: Path | None
     initrd: Path | None
     arguments: str
-    port: int  # on the loopback, forwarded to the guest's 22
+    ports: Mapping[int, int]
     console: Path
     era: Era = "today"
+    instance_id: str = "i-0"
+    instance_type: str = "m5.large"
+    cores: int = 2
+    address: str = ADDRESS
+    mac: str = MAC
+    metadata: Path | None = None
+    python: str = sys.executable  # runs the metadata service
+    control: Path | None = None
+    reboots: bool = False  # or a guest that reboots is switched off
 
     def command(self, accelerator: Accelerator) -> Command:
-        """Restricted user network: the guest reaches nothing, and is reached on one loopback port."""
+        """Restricted user network: the guest reaches nothing but its metadata, and is reached on loopback ports."""
         model = MODELS[self.architecture]
         processor = "max" if accelerator == "kvm" else model.emulated
         return Command(
             (
                 model.program,
-                *("-accel", ACCEL[accelerator], "-cpu", processor, "-smp", str(CORES)),
+                *("-accel", ACCEL[accelerator], "-cpu", processor, "-smp", str(self.cores)),
                 *("-m", f"{self.memory // UNITS['MiB']}M", "-machine", model.machine),
-                *("-nodefaults", "-display", "none", "-no-reboot", "-monitor", "none"),
+                *("-nodefaults", "-display", "none", "-monitor", "none"),
+                *(() if self.reboots else ("-no-reboot",)),
+                *("-smbios", f"type=1,{self._identity()}"),
                 *("-serial", f"file:{self.console}"),
-                *("-drive", f"file={self.disk},format=qcow2,if=none,id=root,cache=unsafe,discard=unmap"),
+                *("-drive", f"file={_value(self.disk)},format=qcow2,if=none,id=root,{CACHE}"),
                 *DISKS[self.era],
-                *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:22"),
-                *("-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"),
-                *("-kernel", str(self.kernel), "-append", self.arguments),
-                *(("-initrd", str(self.initrd)) if self.initrd else ()),
+                *("-netdev", f"user,id={NETDEV},restrict=on,{','.join(self._network())}"),
+                *("-device", f"virtio-net-pci,netdev={NETDEV},mac={self.mac}"),
+                *("-device", "virtio-rng-pci"),
+                *(("-qmp", f"unix:{_value(self.control)},server=on,wait=off") if self.control else ()),
+                *(("-kernel", str(self.kernel), "-append", self.arguments) if self.kernel else ()),
+                *(("-initrd", str(self.initrd)) if self.kernel and self.initrd else ()),
             ),
             "boot the image",
         )
 
+    def _identity(self) -> str:
+        """By this, those who look know an instance of EC2's: uuid and serial number are equal, and begin with ec2."""
+        rest = sha256(self.instance_id.encode()).hexdigest()
+        uuid = f"ec2{rest[:5]}-{rest[5:9]}-{rest[9:13]}-{rest[13:17]}-{rest[17:29]}"
+        product = _value(self.instance_type)
+        return f"manufacturer=Amazon EC2,product={product},uuid={uuid},serial={uuid}"
 
-def overlay(image: Path, disk: Path, *, size: int) -> Command:
+    def _network(self) -> list[str]:
+        forwarded = [
+            f"hostfwd=tcp:127.0.0.1:{here}-:{there}" for there, here in sorted(self.ports.items())
+        ]
+        program = _value(imds.command(self.metadata, self.python)) if self.metadata else ""
+        served = [f"guestfwd=tcp:{imds.ADDRESS}:80-cmd:{program}"] if program else []
+        return [f"{NET},dhcpstart={self.address}", *forwarded, *served]
+
+
+def _value(text: object) -> str:
+    """Of an option: QEMU takes two commas for one."""
+    return str(text).replace(",", ",,")
+
+
+def overlay(image: Path, disk: Path, *, size: int, form: Literal["raw", "qcow2"] = "raw") -> Command:
     """A disk of `size` bytes on top of the image: what the guest writes goes there, and it has room to grow."""
-    backing = ("-b", str(image.resolve()), "-F", "raw")
+    backing = ("-b", str(image.resolve()), "-F", form)
     return Command(
         ("qemu-img", "create", "-q", "-f", "qcow2", *backing, str(disk), str(size)),
         "make a disk over the image",

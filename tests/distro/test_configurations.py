@@ -1,7 +1,7 @@
 """The shipped configurations, read by the package managers themselves: most of their mirrors cannot be reached from everywhere.
 
 What each becomes lies in tests/golden/. After a change that is meant, `GOLDEN=renew pytest tests/distro/test_configurations.py`
-writes them anew: look at what git says of them. A variant for arm64 has one of its own only where it differs.
+writes them anew: look at what git says of them. What extends another has one of its own only where it differs.
 """
 
 import json
@@ -120,7 +120,8 @@ def of(family: str) -> list[str]:
 
 def compared(name: str, kind: str, text: str) -> None:
     """With its golden file, or the one of the image that it is a variant of."""
-    own, usual = GOLDEN / f"{name}.{kind}", GOLDEN / f"{name.removesuffix('-arm64')}.{kind}"
+    written = yaml.safe_load((ROOT / f"config/images/{name}.yaml").read_text())
+    own, usual = GOLDEN / f"{name}.{kind}", GOLDEN / f"{written.get('extends', name)}.{kind}"
     if os.environ.get("GOLDEN") == "renew":
         own.unlink(missing_ok=True)
         if not usual.exists() or usual.read_text() != text:

@@ -1,25 +1,75 @@
 """The proving machine reaches nothing, and changes nothing."""
 
+import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from tasks.kit import imds
 from tasks.plan.machine import MODELS, Machine, accelerators, overlay
 from tasks.spec.model import Architecture
 
 MACHINE = Machine(
-    "x86_64", 1 << 30, Path("/d"), Path("/k"), Path("/i"), "root=UUID=x ro", 2222, Path("/c")
+    "x86_64", 1 << 30, Path("/d"), Path("/k"), Path("/i"), "root=UUID=x ro", {22: 2222}, Path("/c")
 )
 
 
-def test_the_guest_is_restricted_to_one_loopback_port():
+NET = "user,id=net,restrict=on,net=160.0.0.0/4,host=172.31.0.1,dns=172.31.0.2"
+
+
+def option(machine, name):
+    argv = machine.command("tcg").argv
+    return argv[argv.index(name) + 1]
+
+
+def test_the_guest_is_restricted_to_loopback_ports():
     """A build must not depend on, or reach, anybody."""
     argv = MACHINE.command("tcg").argv
-    assert argv[argv.index("-netdev") + 1] == "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:2222-:22"
+    assert option(MACHINE, "-netdev") == f"{NET},dhcpstart=172.31.0.15,hostfwd=tcp:127.0.0.1:2222-:22"
+    two = replace(MACHINE, ports={80: 8080, 22: 2222}, address="172.31.9.9")
+    forwarded = "hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=tcp:127.0.0.1:8080-:80"
+    assert option(two, "-netdev") == f"{NET},dhcpstart=172.31.9.9,{forwarded}"
+    closed = replace(MACHINE, ports={})
+    assert option(closed, "-netdev") == f"{NET},dhcpstart=172.31.0.15"
     assert argv[argv.index("-append") + 1] == "root=UUID=x ro"
     assert argv[argv.index("-accel") + 1] == "tcg,thread=multi"
+
+
+def test_the_guest_is_told_of_itself():
+    """At the address of EC2's service, by a program that QEMU starts; a comma in a path does not end it."""
+    told = replace(MACHINE, metadata=Path("/a,b c"), python="/py thon")
+    program = f"'/py thon' -I -S {imds.PROGRAM} '/a,,b c'"
+    assert option(told, "-netdev").endswith(f",guestfwd=tcp:169.254.169.254:80-cmd:{program}")
+    assert "guestfwd" not in option(MACHINE, "-netdev")
+
+
+def test_its_firmware_says_that_it_is_an_instance():
+    """By these words cloud-init and our own units know EC2; each instance has its own."""
+    fields = dict(field.split("=") for field in option(MACHINE, "-smbios").split(","))
+    assert (fields["manufacturer"], fields["product"]) == ("Amazon EC2", "m5.large")
+    assert fields["uuid"] == fields["serial"]
+    assert fields["uuid"].startswith("ec2")
+    assert str(uuid.UUID(fields["uuid"])) == fields["uuid"]
+    other = replace(MACHINE, instance_id="i-1", instance_type="t3.nano")
+    assert fields["uuid"] not in option(other, "-smbios")
+    assert "product=t3.nano" in option(other, "-smbios")
+
+
+def test_a_machine_may_be_controlled_reboot_and_start_from_its_disk():
+    """As an instance does; the proving machine does nothing of it."""
+    argv = MACHINE.command("tcg").argv
+    assert "-no-reboot" in argv
+    assert "-qmp" not in argv
+    free = replace(
+        MACHINE, kernel=None, control=Path("/c,d"), reboots=True, cores=4, mac="0a:00:00:00:00:01"
+    )
+    argv = free.command("tcg").argv
+    assert not {"-no-reboot", "-kernel", "-append", "-initrd"} & set(argv)
+    assert option(free, "-qmp") == "unix:/c,,d,server=on,wait=off"
+    assert option(free, "-smp") == "4"
+    assert "virtio-net-pci,netdev=net,mac=0a:00:00:00:00:01" in argv
 
 
 def test_what_the_guest_writes_goes_to_an_overlay(tmp_path):
@@ -31,7 +81,11 @@ def test_what_the_guest_writes_goes_to_an_overlay(tmp_path):
 
 def test_an_image_without_an_initrd_boots_without():
     """As kernels of old did."""
-    bare = Machine("i386", 1 << 30, Path("/d"), Path("/k"), None, "", 1, Path("/c")).command("kvm").argv
+    bare = (
+        Machine("i386", 1 << 30, Path("/d"), Path("/k"), None, "", {22: 1}, Path("/c"))
+        .command("kvm")
+        .argv
+    )
     assert "-initrd" not in bare
     assert bare[0] == "qemu-system-i386"
 
