@@ -201,6 +201,8 @@ def control(server: Server, path: str, said: bytes) -> write.Reply:
 def watch(home: Path, server: Server) -> None:
     """End when nobody can find us, or nobody wants us."""
     while door.read(home) == server.state:
+        if server.machines.busy:
+            server.asked = time.monotonic()
         if time.monotonic() - server.asked > IDLE:
             door.state_file(home).unlink(missing_ok=True)
         time.sleep(LOOK)

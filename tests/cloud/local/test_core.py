@@ -12,8 +12,9 @@ import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
 from tasks.cloud import local
-from tasks.cloud.local import door
+from tasks.cloud.local import door, server
 from tasks.cloud.local.call import Asked
+from tasks.cloud.local.machines.supervisor import Supervisor
 from tasks.kit.fault import CloudFault
 from tests.localcloud import LocalCloud, refused
 
@@ -219,13 +220,33 @@ def resident(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) << 10
 
 
+def broken(_: object) -> None:
+    raise RuntimeError("a bug of ours")
+
+
 def test_a_bug_ends_one_request_and_is_in_the_log(localcloud, monkeypatch, capfd):
     """The next request is answered as ever."""
-    monkeypatch.setattr(localcloud.server.dispatcher, "answer", lambda _: {}["a bug of ours"])
+    monkeypatch.setattr(localcloud.server.dispatcher, "answer", broken)
     assert refused(localcloud.client("s3").list_buckets) == "InternalError"
     monkeypatch.undo()
     assert buckets(localcloud) == []
     assert "a bug of ours" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_cloud_that_nobody_wants_ends_but_not_under_a_machine(localcloud, monkeypatch, busy):
+    """Twelve hours without a request; an instance that somebody left running is a wish, too."""
+    monkeypatch.setattr(server, "IDLE", 0.2)
+    monkeypatch.setattr(server, "LOOK", 0.02)
+    monkeypatch.setattr(Supervisor, "busy", busy)
+    localcloud.announce()
+    watching = threading.Thread(target=server.watch, args=(localcloud.home, localcloud.server))
+    watching.start()
+    watching.join(1.0)
+    assert watching.is_alive() is busy
+    assert door.state_file(localcloud.home).exists() is busy
+    door.state_file(localcloud.home).unlink(missing_ok=True)
+    watching.join()
 
 
 def test_control_refuses_what_it_does_not_know(localcloud):

@@ -13,10 +13,12 @@ import pytest
 
 from tasks.cloud import local
 from tasks.cloud.local import door
-from tasks.cloud.local.machines import noise, orphans, ports
-from tasks.cloud.local.machines.den import CONSOLE, Den
+from tasks.cloud.local.machines import guest, noise, orphans, ports
+from tasks.cloud.local.machines.den import CONSOLE, MOST, Den
 from tasks.cloud.local.machines.noise import BLOCK, volume
 from tasks.cloud.local.machines.states import Row
+from tasks.kit.fault import ToolFault
+from tasks.plan import machine
 from tests import bootsector, tinykernel
 from tests.localcloud import LocalCloud
 
@@ -119,6 +121,42 @@ def test_the_console_is_kept_through_boots_and_cut_to_what_ec2_keeps(tmp_path: P
     assert den.said() == b"first\nsecond\n"
     den.console.write_bytes(b"x" * CONSOLE + b"end")
     assert den.said() == b"x" * (CONSOLE - 3) + b"end"
+
+
+def test_a_console_that_runs_over_takes_no_more_than_some_room(tmp_path: Path) -> None:
+    """It is cut off while it is written to; its end is there still."""
+    den = Den(tmp_path)
+    with den.console.open("wb") as writer:
+        writer.write(b"x" * (MOST + 4096))
+        writer.flush()
+        den.trim()
+        writer.write(b"goes on\n")
+        writer.flush()
+        assert den.console.stat().st_blocks * 512 <= 8192
+    assert den.said() == (b"x" * CONSOLE)[:-8] + b"goes on\n"
+
+
+def test_a_silent_disk_is_no_proof_that_kvm_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that says nothing is: that is remembered for all that come after."""
+    tcg = machine.ACCEL["tcg"]
+    monkeypatch.setattr(machine, "ACCEL", {"kvm": tcg, "tcg": tcg})
+    monkeypatch.setattr(guest, "KVM", Path("/dev/null"))
+    monkeypatch.setattr(guest, "KVM_PATIENCE", 0.5)
+    disk = tmp_path / "disk.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "1M"], check=True)
+    silent = tmp_path / "kernel"
+    silent.write_bytes(
+        tinykernel.kernel().replace(b"Command line", b"\0" * 12).replace(b"[    0", b"\0" * 6)
+    )
+    for kernel, expected in ((None, {}), (silent, {"kvm": guest.SILENT})):
+        plan = machine.Machine("x86_64", 64 << 20, disk, kernel, None, "", {}, tmp_path / "console.log")
+        refused: guest.Refused = {}
+        started = guest.Guest(plan, Den(tmp_path), refused, lambda: True)
+        assert started.ended() is None
+        started.off()
+        assert refused == expected
 
 
 def rule(protocol: str, first: int, last: int, cidr: str, *, egress: bool = False) -> dict[str, Any]:
@@ -324,6 +362,28 @@ def test_machines_are_off_while_the_server_is_and_on_again_with_it(localcloud: L
     client.booted(identity, ["01", "02"])
     assert client.told(identity)["State"]["Name"] == "running"
     wait(lambda: client.tags(identity) == tags)
+
+
+def test_a_start_that_fails_does_no_harm_to_the_volume(
+    client: Client, ami: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stopped again, and says why; the next start finds all that was there."""
+    identity = client.run(ami)
+    client.booted(identity, ["01"])
+    client.until(identity, "running")
+    client.ec2.stop_instances(InstanceIds=[identity], Force=True)
+    client.until(identity, "stopped")
+
+    def broken(*_: object) -> None:
+        raise ToolFault("QEMU is not well")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(guest.Guest, "__init__", broken)
+        client.ec2.start_instances(InstanceIds=[identity])
+        told = client.until(identity, "stopped")
+    assert told["StateReason"]["Code"] == "Server.InternalError"
+    client.ec2.start_instances(InstanceIds=[identity])
+    client.booted(identity, ["01", "02"])
 
 
 # A server of its own, that can be killed

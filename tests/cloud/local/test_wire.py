@@ -130,7 +130,8 @@ def test_every_refusal_is_understood_by_botocore(service, message, code):
     """Code and message, whatever is in them."""
     reply = write.error(service, Refusal(code, message, 400), "the-request")
     heard = create_parser(model(service).protocol).parse(
-        {"body": reply.body, "status_code": 400, "headers": dict(reply.headers)}, None
+        {"body": reply.body, "status_code": 400, "headers": dict(reply.headers)},
+        Shape("Nothing", {"type": "structure"}),
     )
     assert (heard["Error"]["Code"], heard["Error"]["Message"] or "") == (code, message)
 

@@ -154,6 +154,7 @@ def _local(call: Call, image: Thing, kind: Thing, there: Place) -> dict[str, Any
         "protected": bool(call.get("DisableApiTermination", False)),
         "shutdown": shutdown(call.get("InstanceInitiatedShutdownBehavior"), image["RootDeviceType"]),
         "public": there.public,
+        "ran": False,
         "resets": 0,
         "force": False,
         "since": call.now,
