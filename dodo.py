@@ -7,7 +7,7 @@
                        ├────────► scan ──────┤    │
                        └────────► bundle ◄───│────┘
                                     │        │
-                                  upload ──► ami
+                                  upload ──► ami ──► launch
 
 One family of tasks for each stage, one task in it for each image: `doit boot:debian-12`. Bare `doit` makes the AMI of
 every image that config/site.yaml names, on the cloud that it names. A mirror is made when it is asked for, or when the
@@ -20,20 +20,31 @@ from pathlib import Path
 
 from tasks import (
     ami,
+    authorize,
     boot,
     bundle,
+    console,
+    delete_bundle,
+    deregister,
     host,
     images,
     img,
+    instances,
     keys,
+    launch,
+    local_faults,
     local_stop,
     mirror,
     rootfs,
     scan,
     schema,
+    ssh,
+    terminate,
     upload,
 )
 from tasks.cloud import local
+from tasks.cloud.instances import gone
+from tasks.kit.confirm import YES
 from tasks.spec import names
 from tasks.spec.load import load
 from tasks.spec.model import Image
@@ -44,11 +55,13 @@ from tasks.step import Step, configuration, deed, leaving_out, step, told
 TEMPLATES = Path("templates")
 FORGOTTEN = "the cloud has forgotten it"
 SWAPPED = "it is not what was stamped"
+ENDED = "its instances run no more"
 INCOMPLETE = "files of it are gone or changed"
 
 PROJECT = told(load)
 SITE, CLOUD = PROJECT.site, PROJECT.cloud
 BUILD, KEYS = Path(SITE.build), Path(SITE.keys)
+HOME = names.home_of(BUILD)  # the local cloud's
 MIRRORED = SITE.sources == "mirror"
 SHELVES = [Shelf(BUILD, KEYS, image.name, CLOUD.name) for image in PROJECT.images]
 
@@ -112,7 +125,7 @@ def task_keys() -> Iterator[Step]:
             keys,
             keys.Order(owner="ec2", ssh=None),
             needs={},
-            makes={"signing_key": names.ec2_key(KEYS), "certificate": names.ec2_certificate(KEYS)},
+            makes={"signing_key": names.ec2_key(HOME), "certificate": names.ec2_certificate(HOME)},
             kept=True,
         )
 
@@ -230,7 +243,7 @@ def task_bundle() -> Iterator[Step]:
                 "stamp": at.img_stamp,
                 "key": at.signing_key,
                 "certificate": at.certificate,
-                "ec2_certificate": names.recipient(CLOUD, KEYS),
+                "ec2_certificate": names.recipient(CLOUD, HOME),
             },
             makes={"manifest": at.manifest(image.bundle.prefix), "bundle": at.bundle},
             given={"image": at.img},
@@ -270,14 +283,142 @@ def task_ami() -> Iterator[Step]:
 
 def task_images() -> Step:
     """list the images of ours that the cloud holds; --json for machines"""
+    receipts = {image.name: at.ami for image, at in shelves()}
     return deed(
-        images, images.Order(cloud=CLOUD), given={"home": names.home_of(BUILD)}, params=[images.JSON]
+        images,
+        images.Order(cloud=CLOUD),
+        given={"home": HOME, "receipts": receipts},
+        params=[images.JSON],
+        looks=True,
     )
 
 
+def task_instances() -> Step:
+    """list the instances of ours that the cloud holds; --json for machines"""
+    order = instances.Order(cloud=CLOUD)
+    return deed(instances, order, given={"home": HOME}, params=[instances.JSON], looks=True)
+
+
+def task_authorize() -> Step:
+    """open the ports that the cloud's configuration names, to those whom it names"""
+    return deed(authorize, authorize.Order.of(CLOUD), given={"home": HOME})
+
+
+@leaving_out(OTHERS)
+def task_launch() -> Iterator[Step]:
+    """AMI → instances that run and are reached; what one needs to log in is in instance.json"""
+    for image, at in shelves():
+        data = image.launch.user_data
+        lending = PROJECT.image(image.boot.kernel_of) if CLOUD.kind == "local" else None
+        lender = at.other(lending.name) if lending else None
+        yield step(
+            image.name,
+            launch,
+            launch.Order.of(image, CLOUD),
+            needs={
+                "ami": at.ami,
+                "public_key": at.public_key,
+                **({"user_data": Path(data)} if data else {}),
+                **({"lender_stamp": lender.img_stamp} if lender else {}),
+            },
+            makes={"receipt": at.instance},
+            given={
+                **({"lender": lender.img} if lender else {}),
+                "private_key": at.private_key,
+                "launching": at.launching,
+                "hosts": at.known_hosts,
+                "home": HOME,
+            },
+            doubts={
+                FORGOTTEN: partial(local.forgotten, at.instance, HOME),
+                ENDED: partial(gone, at.instance, CLOUD, HOME),
+            },
+            sweep=[at.known_hosts, at.launching],
+            params=[launch.COUNT, launch.TYPE, launch.KEEP],
+        )
+
+
+@leaving_out(OTHERS)
+def task_ssh() -> Iterator[Step]:
+    """log in to an instance that was launched; --command runs one there, --instance chooses one of several"""
+    for image, at in shelves():
+        yield deed(
+            ssh,
+            ssh.Order.of(image, CLOUD),
+            given={
+                "receipt": at.instance,
+                "private_key": at.private_key,
+                "hosts": at.known_hosts,
+                "home": HOME,
+            },
+            params=[ssh.COMMAND, ssh.INSTANCE],
+            name=image.name,
+            looks=True,
+        )
+
+
+@leaving_out(OTHERS)
+def task_console() -> Iterator[Step]:
+    """show what an instance has written on its serial console; --instance chooses one of several"""
+    for image, _ in shelves():
+        order = console.Order(image=image.name, cloud=CLOUD)
+        yield deed(
+            console, order, given={"home": HOME}, params=[console.INSTANCE], name=image.name, looks=True
+        )
+
+
+@leaving_out(OTHERS)
+def task_terminate() -> Iterator[Step]:
+    """end the instances of an image, when told yes; --instance ends one"""
+    for image, at in shelves():
+        yield deed(
+            terminate,
+            terminate.Order(image=image.name, cloud=CLOUD),
+            given={
+                "home": HOME,
+                "receipt": at.instance,
+                "launching": at.launching,
+                "known_hosts": at.known_hosts,
+            },
+            params=[terminate.INSTANCE, YES],
+            name=image.name,
+        )
+
+
+@leaving_out(OTHERS)
+def task_deregister() -> Iterator[Step]:
+    """take back an image's AMI and what only it was made of, when told yes; --ami, --all, --force"""
+    for image, at in shelves():
+        yield deed(
+            deregister,
+            deregister.Order(image=image.name, cloud=CLOUD),
+            given={"home": HOME, "ami_id": at.ami_id, "receipt": at.ami, "upload": at.upload},
+            params=[deregister.AMI, deregister.ALL, deregister.FORCE, YES],
+            name=image.name,
+        )
+
+
+@leaving_out(OTHERS)
+def task_delete_bundle() -> Iterator[Step]:
+    """delete an image's bundle from its bucket, when told yes; --manifest, --prefix, --clear"""
+    for image, at in shelves():
+        yield deed(
+            delete_bundle,
+            delete_bundle.Order(image=image.name, cloud=CLOUD),
+            given={"home": HOME, "upload": at.upload},
+            params=[delete_bundle.MANIFEST, delete_bundle.PREFIX, delete_bundle.CLEAR, YES],
+            name=image.name,
+        )
+
+
 def task_local_stop() -> Step:
-    """stop the local cloud; it forgets what it held"""
-    return deed(local_stop, local_stop.Order(), given={"home": names.home_of(BUILD)})
+    """stop the local cloud; what it holds stays"""
+    return deed(local_stop, local_stop.Order(), given={"home": HOME})
+
+
+def task_local_faults() -> Step:
+    """have the local cloud fail, to see what happens: --operation, --kind, --times, --seconds, --lag, --pending, --clear"""
+    return deed(local_faults, local_faults.Order(), given={"home": HOME}, params=local_faults.PARAMS)
 
 
 def task_schema() -> Iterator[Step]:

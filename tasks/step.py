@@ -1,40 +1,29 @@
-"""A stage, its order and its paths as doit's dict; faults as doit's failures; the reporter. The only importer of doit
-beside dodo.py, and the one place that knows doit's traps.
+"""A stage, its order and its paths as doit's dict; faults as doit's failures. It and reporter.py know doit's traps, and
+alone import it beside dodo.py.
 """
 
-import errno
 import multiprocessing
 import os
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
-from doit import Globals
-from doit.exceptions import BaseFail, InvalidDodoFile, InvalidTask, TaskFailed
-from doit.reporter import ConsoleReporter
+from doit import get_var
+from doit.exceptions import InvalidDodoFile, TaskFailed
 from doit.task import Task, dict_to_task
 
-from tasks.kit.fault import Fault, HostFault
+from tasks.kit.fault import ConfigFault, Fault, HostFault
 from tasks.kit.files import digest, scratch_of
-from tasks.kit.lock import hold
-from tasks.kit.proc import ROOM, tool
+from tasks.kit.proc import tool
 from tasks.kit.report import reporting
+from tasks.reporter import LOOKS, Reporter, excepthook, of_the_host
 from tasks.spec.part import Part
 
 DIGESTS = "order"  # where doit's database keeps, for each key of a task's order, what it was when the task last ran
-HINTS = {
-    errno.ENOSPC: ROOM,
-    errno.EDQUOT: ROOM,
-    errno.EACCES: "a folder that another user built in belongs to them: give it to yourself, or build elsewhere",
-    errno.EPERM: "a file that another user built belongs to them: give it to yourself, or build elsewhere",
-    errno.EROFS: "write another `build` in config/site.yaml",
-}
-TITLE = 24  # columns of a task's name in the report
 
 Step = dict[str, Any]
 Value = TypeVar("Value")
@@ -51,7 +40,7 @@ def told(ask: Callable[[], Value]) -> Value:
 def configuration(*, default: Sequence[str], build: Path) -> dict[str, Any]:
     """DOIT_CONFIG. SIGTERM ends a run as Ctrl-C does, so that what was begun is taken down."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.excepthook = _excepthook
+    sys.excepthook = excepthook
     return {
         "default_tasks": list(default),
         "reporter": type(
@@ -126,10 +115,21 @@ def leaving_out(
 
 
 def deed(
-    stage: Any, order: Part, *, given: Mapping[str, Path], params: Sequence[Mapping[str, Any]] = ()
+    stage: Any,
+    order: Part,
+    *,
+    given: Mapping[str, Path | Mapping[str, Path]],
+    params: Sequence[Mapping[str, Any]] = (),
+    name: str = "",
+    looks: bool = False,
 ) -> Step:
-    """A task that makes no file and is done whenever it is asked for."""
+    """A task that makes no file and is done whenever it is asked for; with a name, one of a family.
+
+    One that only `looks` runs beside whatever else is at work: somebody may be logged in for hours.
+    """
     return {
+        "meta": {LOOKS: looks},
+        **({"name": name, "doc": stage.__doc__.partition("\n")[0]} if name else {}),
         "actions": [(act, [stage, order, given])],
         "uptodate": [False],
         "params": [dict(each) for each in params],
@@ -186,24 +186,28 @@ def perform(
     except Fault as fault:
         return TaskFailed(str(fault))
     except OSError as error:
-        return TaskFailed(str(_of_the_host(error)))
+        return TaskFailed(str(of_the_host(error)))
     return None
 
 
-def _of_the_host(error: OSError) -> Fault:
-    """A full disk and a folder of somebody else's are no bugs of ours. Any other error is raised as it is."""
-    if error.errno not in HINTS:
-        raise error
-    where = str(error.filename or "")
-    return HostFault(f"{os.strerror(error.errno)}", where=where, hint=HINTS[error.errno])
-
-
-def act(stage: Any, order: Part, given: Mapping[str, Path], **params: Any) -> TaskFailed | None:
+def act(
+    stage: Any, order: Part, given: Mapping[str, Path | Mapping[str, Path]], **params: Any
+) -> TaskFailed | None:
     try:
+        if "yes" in params:
+            params["yes"] = params["yes"] or said_yes()
         stage.body(order, **given, **params)
     except Fault as fault:
         return TaskFailed(str(fault))
     return None
+
+
+def said_yes() -> bool:
+    """Whether `yes=true` is on doit's command line, where it is about all tasks of the run. Raises ConfigFault for what is neither."""
+    said = str(get_var("yes", "false")).lower()
+    if said not in {"true", "false"}:
+        raise ConfigFault(f"yes={said} says neither yes nor no", hint="write yes=true")
+    return said == "true"
 
 
 def _ready(stage: Any, order: Part, watched: Sequence[Path], name: str) -> None:
@@ -233,87 +237,3 @@ def remove(paths: Sequence[Path], dryrun: bool) -> None:  # noqa: FBT001 - doit 
         for folder in {path.parent for path in paths}:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
-
-
-class Reporter(ConsoleReporter):  # type: ignore[misc] # doit ships no types
-    """One line when a stage starts, with the reason, and one when it ends, with the time. Holds the lock of a run.
-
-    Nothing of the captured output is repeated at the end: a fault has said what there is to say.
-    """
-
-    lock: Path
-
-    def __init__(self, outstream: Any, options: Mapping[str, Any]) -> None:
-        super().__init__(outstream, options)
-        self.began: dict[str, float] = {}
-        self.skipped = 0
-
-    def initialize(self, tasks: Mapping[str, Any], selected_tasks: Sequence[str]) -> None:
-        del tasks, selected_tasks
-        try:
-            self.held = hold(self.lock)
-        except Fault as fault:
-            raise InvalidTask(str(fault)) from None
-        except OSError as error:
-            raise InvalidTask(str(_of_the_host(error))) from None
-
-    def tell(self, what: str, task: Any, more: str = "") -> None:
-        self.outstream.write(f"{what:8}{task.name:{TITLE}} {more}".rstrip() + "\n")
-        self.outstream.flush()
-
-    def execute_task(self, task: Any) -> None:
-        if task.actions and task.targets:
-            self.began[task.name] = time.monotonic()
-            self.tell("RUN", task, f"because {'; '.join(_because(task))}")
-
-    def add_success(self, task: Any) -> None:
-        _save()
-        if task.name in self.began:
-            self.tell("DONE", task, f"[{time.monotonic() - self.began[task.name]:.1f} s]")
-
-    def add_failure(self, task: Any, fail: BaseFail) -> None:
-        _save()
-        self.failures.append({"task": task, "exception": fail})
-        seconds = (
-            f"[{time.monotonic() - self.began[task.name]:.1f} s]" if task.name in self.began else ""
-        )
-        self.tell("FAILED", task, seconds)
-        self.outstream.write(f"{fail.get_msg().rstrip()}\n")
-
-    def skip_uptodate(self, task: Any) -> None:
-        if task.targets:
-            self.skipped += 1
-            self.tell("SKIPPED", task, "up to date")
-
-    def complete_run(self) -> None:
-        if self.runtime_errors:
-            self.outstream.write("\n".join(self.runtime_errors) + "\n")
-        elif self.skipped and not self.began and not self.failures:
-            self.outstream.write(f"nothing to do: {self.skipped} stages are up to date\n")
-
-
-def _because(task: Any) -> list[str]:
-    """Why a task runs, as doit and the task's own watch see it."""
-    reasons = list(getattr(task, "because", ()))
-    return (
-        reasons
-        or [f"{Path(each).name} changed" for each in sorted(task.dep_changed)]
-        or ["it was asked for"]
-    )
-
-
-def _save() -> None:
-    """doit writes its state once, when all is over; a run that is killed in its third hour would lose the first two.
-
-    Writing closes the database, so it is opened again in place.
-    """
-    backend = Globals.dep_manager.backend
-    backend.dump()
-    backend.__init__(backend.name, codec=backend.codec)
-
-
-def _excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    if issubclass(kind, KeyboardInterrupt):
-        sys.stderr.write("\ninterrupted: what was begun is taken down, what was finished is kept\n")
-    else:
-        sys.__excepthook__(kind, error, trace)

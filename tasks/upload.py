@@ -50,8 +50,9 @@ def body(
     cloud = connect(order.cloud, home)
     bucket = bucket_of(order, cloud)
     s3.prepare(bucket, {names.NAME_TAG: bucket.name}, named_by_us=order.cloud.bucket is None)
-    s3.abort_stale(bucket, f"{folder(order)}/", now=record.now())
-    prefix = f"{folder(order)}/{stamp.digest[:16]}/"
+    folder = names.folder(order.cloud, order.image)
+    s3.abort_stale(bucket, f"{folder}/", now=record.now())
+    prefix = f"{folder}/{stamp.digest[:16]}/"
     parts = [Load(manifest.parent / part.name, part, prefix + part.name) for part in stamp.parts]
     last = Load(manifest, stamp.manifest, prefix + stamp.manifest.name)
     report.said(f"to {bucket}")
@@ -69,10 +70,6 @@ def body(
         at=record.now(),
     )
     proof.keep(receipt)
-
-
-def folder(order: Order) -> str:
-    return "/".join(filter(None, (order.cloud.prefix, order.image)))
 
 
 def bucket_of(order: Order, cloud: Cloud) -> s3.Bucket:

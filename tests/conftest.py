@@ -8,12 +8,28 @@ from pathlib import Path
 import pytest
 
 from tests import projects
-from tests.clouds import cloud, credentials, fresh, home
+from tests.clouds import cloud, credentials, fresh, home, shared
+from tests.localcloud import localcloud
+from tests.motos import account, moto, policed
 from tests.projects import Project
 from tests.rpmworld import el4_shape, rpm_distribution
+from tests.sshds import sshd_program
 
 # Fixtures that several files of tests share.
-__all__ = ["cloud", "credentials", "el4_shape", "fresh", "home", "rpm_distribution"]
+__all__ = [
+    "account",
+    "cloud",
+    "credentials",
+    "el4_shape",
+    "fresh",
+    "home",
+    "localcloud",
+    "moto",
+    "policed",
+    "rpm_distribution",
+    "shared",
+    "sshd_program",
+]
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,13 @@ def graph(monkeypatch):
 
 def test_every_stage_declares_what_it_makes(graph):
     """What has no target is asked for by name, and done each time."""
-    bare = {name for name, task in graph.items() if task.actions and not task.targets}
-    assert bare == {"host", "images", "local_stop"}
+    bare = {name.partition(":")[0] for name, task in graph.items() if task.actions and not task.targets}
+    assert bare == {
+        "host",
+        *("images", "instances", "authorize", "ssh", "console"),
+        *("terminate", "deregister", "delete_bundle"),
+        *("local_stop", "local_faults"),
+    }
 
 
 def test_every_input_is_made_by_a_task_or_lies_in_the_project(graph):
@@ -65,6 +70,18 @@ def test_a_family_is_about_the_images_of_the_site(graph):
         assert of_images == set(dodo.SITE.images)
         assert {f"{family}:{name}" for name in dodo.OTHERS} <= set(graph)
         assert {graph[f"{family}:{name}"].subtask_of for name in dodo.OTHERS} == {family}
+
+
+def test_nothing_is_launched_that_nobody_asked_for(graph):
+    """Bare doit ends with an AMI. A launch begins with one; what looks at instances begins with nothing."""
+    import dodo
+
+    assert not [name for name in dodo.DOIT_CONFIG["default_tasks"] if not name.startswith("ami:")]
+    for image in dodo.PROJECT.images:
+        assert f"build/{image.name}/{dodo.CLOUD.name}/ami.json" in graph[f"launch:{image.name}"].file_dep
+        for family in ("ssh", "console"):
+            assert not graph[f"{family}:{image.name}"].file_dep
+            assert not graph[f"{family}:{image.name}"].task_dep
 
 
 def test_a_stage_is_named_as_its_file():

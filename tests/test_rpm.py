@@ -259,6 +259,21 @@ def test_the_bundle_of_2008_says_what_the_recipes_command_said(centos):
     assert digest in (at / "local/bundle.stamp").read_text()
 
 
+def test_the_image_of_2008_is_started_and_logged_in_to(centos, tmp_path):
+    """Part 3 of the recipe, on the local cloud: an m1.small, a kernel that EC2 lends, sda1, sda2 and swap."""
+    project = projects.clone(centos, tmp_path / "project")
+    try:
+        looked = "--command=cat /proc/mounts; cat /proc/swaps; uname -r"
+        said = project.doit(f"launch:{CENTOS}", f"ssh:{CENTOS}", looked, timeout=900)
+        assert "shows no host keys on its console" in said
+        assert "/dev/sda2 /mnt ext3" in said
+        assert "/dev/sda3" in said
+        assert (project.build / "cloud/kernels/aki-a71cf9ce/kernel").is_file()
+        project.doit(f"terminate:{CENTOS}", "yes=true")
+    finally:
+        project.doit("local_stop")
+
+
 def test_an_rpm_that_reads_another_database_makes_its_own(el4_shape, tmp_path, monkeypatch):
     """As EL4's will, which knows Berkeley DB alone: here, one that looks for its database in another place."""
     elsewhere = rpms.tiny(

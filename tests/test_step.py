@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from doit.exceptions import TaskFailed
 
-from tasks import step as under_test
+from tasks import reporter
 from tasks.kit import files
 from tasks.kit.fault import ImageFault
+from tasks.reporter import Reporter
 from tasks.spec.part import Part
 from tasks.spec.tool import Tool
-from tasks.step import Reporter, Watch, perform, remove, step
+from tasks.step import Watch, perform, remove, step
 
 
 class Order(Part):
@@ -163,9 +164,9 @@ def test_cleaning_removes_targets_scratches_and_empty_folders_only(tmp_path):
 
 def test_an_interrupt_is_told_in_a_line(capsys):
     """Anything else keeps its traceback."""
-    under_test._excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    reporter.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert capsys.readouterr().err.count("\n") == 2
-    under_test._excepthook(RuntimeError, RuntimeError("a bug"), None)
+    reporter.excepthook(RuntimeError, RuntimeError("a bug"), None)
     assert "RuntimeError: a bug" in capsys.readouterr().err
 
 

@@ -24,9 +24,8 @@ IMAGE = "debian-12"
 
 @pytest.fixture
 def project(built, tmp_path):
-    """The built project, with a local cloud of its own to come."""
+    """The built project, and its local cloud, which is another one from now on."""
     made = projects.clone(built, tmp_path / "project")
-    subprocess.run(["rm", "-r", made.build / "cloud"], check=True)
     yield made
     made.doit("local_stop")
 
@@ -97,7 +96,7 @@ def test_the_bundle_of_the_real_image_is_restored_by_others_and_by_us(built, tmp
     others = subprocess.run(
         ["sh", "-c", script, "sh", *parts], env=env, capture_output=True, text=True, check=True
     )
-    ours = unbundle(manifest, key=keys / "ec2/pk.pem", into=tmp_path, recipient="ec2")
+    ours = unbundle(manifest, key=built.build / "cloud/ec2/pk.pem", into=tmp_path, recipient="ec2")
     stamp = ImgStamp.read(built.build / IMAGE / f"{IMAGE}.img.stamp")
     assert others.stdout.split()[0] == sha256(ours) == stamp.file.sha256
 
@@ -167,6 +166,7 @@ def test_a_second_run_is_told_who_is_at_it_and_ends(project):
     wait_for(lambda: (project.build / ".lock").read_text().count(f'"pid": {first.pid}'))
     said = project.doit(status=2)
     assert f"another run is at work: process {first.pid}, since 20" in said
+    assert "another run" not in project.doit("images", "instances"), "whoever only looks need not wait"
     out, _ = first.communicate(timeout=200)
     assert first.returncode == 0, out
 
@@ -202,7 +202,12 @@ def test_a_tampered_receipt_is_told_of(project):
 
 
 def test_the_cloud_that_forgot_is_told_again(project):
-    """The local cloud holds nothing after a stop: what stands for it is stale, and what was built is not."""
+    """A stop takes nothing away. Where the cloud's folder is another one, what stands for it is stale; what was built is not."""
+    project.doit("local_stop")
+    assert stages(project.doit(), "RUN") == []
+    project.doit("local_stop")
+    for each in (project.build / "cloud").glob("cloud.*"):
+        each.unlink()
     said = project.doit()
     assert stages(said, "RUN") == ["upload", "ami"]
     assert "because the cloud has forgotten it" in said
@@ -221,7 +226,7 @@ def test_clean_removes_what_is_local_and_only_that(project):
     }
     assert kept <= {"keys", "cloud", ".lock", IMAGE}
     assert {path.parent.name for path in (project.build / IMAGE).rglob("*") if path.is_file()} <= {"log"}
-    assert amis(project) == before
+    assert [each["id"] for each in amis(project)] == [each["id"] for each in before]
 
 
 @pytest.mark.parametrize("fatal", [signal.SIGTERM, signal.SIGINT])

@@ -37,13 +37,73 @@ THROTTLED = {
     "503", "BandwidthLimitExceeded", "RequestLimitExceeded", "RequestThrottled", "RequestThrottledException",
     "ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequestsException",
 }  # fmt: skip
+QUOTA = {
+    "InstanceLimitExceeded",
+    "RulesPerSecurityGroupLimitExceeded",
+    "VcpuLimitExceeded",
+}
+CAPACITY = {"InsufficientHostCapacity", "InsufficientInstanceCapacity", "Unsupported"}
+OFF = {"OptInRequired", "PendingVerification"}
+
+# Codes, what they mean, and what to do; {permission} is what was lacking.
+MEANINGS = (
+    (
+        EXPIRED,
+        "the credentials have expired",
+        "renew them (`aws sso login`, or export new ones) and run doit again: it goes on where it stopped",
+    ),
+    (
+        STRANGER,
+        "AWS does not know the access key",
+        (
+            "check what `aws sts get-caller-identity` says, and AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_SESSION_TOKEN;"
+            " AWS says the same in a region that is off for the account: `aws account list-regions` shows which are on"
+        ),
+    ),
+    (
+        UNSIGNED,
+        "the secret key does not belong to the access key",
+        "enter AWS_SECRET_ACCESS_KEY again, or choose other credentials with AWS_PROFILE",
+    ),
+    (
+        DENIED,
+        "the credentials do not permit {permission}",
+        "have {permission} permitted to them, or choose others with AWS_PROFILE",
+    ),
+    (
+        THROTTLED,
+        "AWS asks to slow down, however often it is tried",
+        "run doit again in some minutes: it goes on where it stopped",
+    ),
+    (
+        QUOTA,
+        "the account's quota does not allow it",
+        (
+            "ask for less (`launch.count`, `launch.type`), end what is not needed (`doit instances` shows ours),"
+            " or ask AWS for more: Service Quotas, Amazon EC2"
+        ),
+    ),
+    (
+        CAPACITY,
+        "AWS has none of that instance type left there, or does not have it there at all",
+        "run doit again later, or write another `launch.type` or `launch.subnet`",
+    ),
+    (
+        OFF,
+        "the account may not use this region, or not yet",
+        "`aws account enable-region --region-name ...` switches one on, which takes minutes to hours; or set AWS_REGION",
+    ),
+)
 
 # Where the permission is not called like the operation (Service Authorization Reference, S3 and STS)
 PERMISSIONS = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "CreateBucket": "s3:CreateBucket",
+    "DeleteBucket": "s3:DeleteBucket",
+    "DeleteObjects": "s3:DeleteObject",
     "GetBucketOwnershipControls": "s3:GetBucketOwnershipControls",
     "GetBucketTagging": "s3:GetBucketTagging",
+    "GetBucketVersioning": "s3:GetBucketVersioning",
     "GetCallerIdentity": "sts:GetCallerIdentity",
     "GetObject": "s3:GetObject",
     "HeadBucket": "s3:ListBucket",
@@ -83,28 +143,18 @@ def message_of(error: "ClientError") -> str:
 def refusal(error: "ClientError", purpose: str, where: str) -> Fault:
     """What the cloud answered, as a person can use it."""
     code, message = code_of(error), message_of(error)
-    said = (f"{error.operation_name}: {code}: {message}"[:WORDS],)
     if skewed(error):
-        problem = f"could not {purpose}: this machine's clock is {skew(error)}"
-        hint = "set the clock: timedatectl set-ntp true"
-    elif code in EXPIRED:
-        problem = f"could not {purpose}: the credentials have expired"
-        hint = "renew them (`aws sso login`, or export new ones) and run doit again: it goes on where it stopped"
-    elif code in STRANGER:
-        problem = f"could not {purpose}: AWS does not know the access key"
-        hint = "check what `aws sts get-caller-identity` says, and AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_SESSION_TOKEN"
-    elif code in UNSIGNED:
-        problem = f"could not {purpose}: the secret key does not belong to the access key"
-        hint = "enter AWS_SECRET_ACCESS_KEY again, or choose other credentials with AWS_PROFILE"
-    elif code in DENIED:
-        problem = f"could not {purpose}: the credentials do not permit {permission(error)}"
-        hint = f"have {permission(error)} permitted to them, or choose others with AWS_PROFILE"
-    elif code in THROTTLED:
-        problem = f"could not {purpose}: AWS asks to slow down, however often it is tried"
-        hint = "run doit again in some minutes: it goes on where it stopped"
+        what, hint = f"this machine's clock is {skew(error)}", "set the clock: timedatectl set-ntp true"
     else:
-        problem, hint = f"could not {purpose}: {message or code}", ""
-    return CloudFault(problem, evidence=said, where=where, hint=hint)
+        known = ((what, hint) for codes, what, hint in MEANINGS if code in codes)
+        what, hint = next(known, (message or code, ""))
+    may = permission(error)
+    return CloudFault(
+        f"could not {purpose}: {what.replace('{permission}', may)}",
+        evidence=(f"{error.operation_name}: {code}: {message}"[:WORDS],),
+        where=where,
+        hint=hint.replace("{permission}", may),
+    )
 
 
 def permission(error: "ClientError") -> str:

@@ -7,7 +7,7 @@ import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tasks.kit.fault import Fault, HostFault, ToolFault
@@ -120,6 +120,18 @@ def ask(command: Command, *, timeout: float | None = None) -> str:
         lines = err.decode(errors="replace").splitlines()[-EVIDENCE:]
         raise failure(command, process.returncode, tuple(lines), None)
     return out.decode(errors="replace")
+
+
+def interact(command: Command) -> int:
+    """Run on our own terminal, or on whatever our input and output are. Its exit code; below zero, the signal that ended it."""
+    env = {"TERM": os.environ.get("TERM", "dumb"), **command.env}
+    process = spawn(replace(command, env=env), stdin=0, stdout=1, stderr=2)
+    try:
+        return process.wait()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
 
 
 def failure(command: Command, status: int, tail: tuple[str, ...], log: Path | None) -> Fault:

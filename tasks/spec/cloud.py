@@ -4,12 +4,12 @@ No secret is ever a key here: credentials come by AWS's own chain (AWS_PROFILE, 
 """
 
 import re
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, ip_network
 from string import Formatter
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from tasks.spec.part import Part
 
@@ -100,6 +100,52 @@ AmiName = Annotated[str, AfterValidator(_ami_name)]
 """The template of an AMI's name. {date} is the day the image was made, {digest} tells one content from another."""
 
 
+def _ports(ports: object) -> str:
+    text = str(ports)
+    if not re.fullmatch(r"[0-9]{1,5}(-[0-9]{1,5})?", text):
+        raise ValueError(f"{ports!r} is no port; write a number, or two of them: '8000-8010'")
+    first, _, last = text.partition("-")
+    if not int(first) <= int(last or first) <= 65535:  # noqa: PLR2004 - sixteen bits
+        raise ValueError(f"{ports!r}: ports go from 0 to 65535, the lower first")
+    return text
+
+
+def _cidr(text: str) -> str:
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no network; write 192.0.2.0/24, or one host: 192.0.2.7/32"
+        ) from None
+    if str(network) != text:
+        raise ValueError(f"{text!r} is not written as EC2 keeps it; write {network}")
+    return text
+
+
+class Rule(Part):
+    """Who may come in, and where. There is no default for who: to open a port is a decision."""
+
+    group: str = Field(
+        "default", pattern=r"^[ -~]{1,255}$", description="a name in the default VPC, or sg-..."
+    )
+    protocol: Literal["tcp", "udp"] = "tcp"
+    ports: Annotated[
+        str, BeforeValidator(_ports), Field(json_schema_extra={"type": ["integer", "string"]})
+    ]
+    cidr: Annotated[str, AfterValidator(_cidr)] = Field(
+        description="the network that may come in: 192.0.2.0/24, or one host: 192.0.2.7/32"
+    )
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first port and the last."""
+        first, _, last = self.ports.partition("-")
+        return int(first), int(last or first)
+
+    def __str__(self) -> str:
+        return f"{self.protocol} {self.ports} of {self.group} to {self.cidr}"
+
+
 class CloudSpec(Part):
     model_config = ConfigDict(
         hide_input_in_errors=True
@@ -128,6 +174,10 @@ class CloudSpec(Part):
         "", description="before every key in the bucket"
     )
     ec2_certificate: str | None = Field(None, min_length=1, description="EC2's public certificate (PEM)")
+    # Left out of every digest: an upload is not stale because a port was opened. Who opens ports has it in its own order.
+    authorize: tuple[Rule, ...] = Field(
+        (), exclude=True, description="ports that `doit authorize` opens, and to whom"
+    )
 
     @model_validator(mode="after")
     def _the_local_cloud_is_itself(self) -> Self:

@@ -114,6 +114,8 @@ def _image(
         for where, laid in image.files.items()
         if laid.template and not (templates / laid.template).is_file()
     ]
+    if image.launch.user_data and not Path(image.launch.user_data).is_file():
+        wrong.append(f"{path}: launch.user_data: there is no {image.launch.user_data}")
     if image.boot.kernel_of and (image.boot.kernel_of not in files or image.boot.kernel_of == path.stem):
         wrong.append(f"{path}: boot.kernel_of: there is no other image {image.boot.kernel_of}")
     if not isinstance(image, AptImage) or image.repositories:

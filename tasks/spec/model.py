@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from tasks.spec.cloud import AmiName
+from tasks.spec.launch import Launch
 from tasks.spec.names import NAME_TAG, OURS, TAKEN
 from tasks.spec.part import Part
 from tasks.spec.source import (
@@ -32,6 +33,7 @@ from tasks.spec.units import UNITS, size
 
 Architecture = Literal["i386", "x86_64", "arm64"]
 S3_BACKED: tuple[Architecture, ...] = ("i386", "x86_64")  # what EC2 starts such images on
+KeyFrom = Literal["image", "metadata", "cloud-init"]
 Node = Literal["console", "null", "zero", "full", "random", "urandom", "tty"]
 
 
@@ -106,6 +108,7 @@ class Disk(Part):
 
 class Ssh(Part):
     key: Literal["ed25519", "rsa"] = "ed25519"
+    key_from: KeyFrom = Field("image", description="in it, or it comes at boot by one of these")
     user: Literal["root"] = "root"
     authorized_keys: Inside = "/root/.ssh/authorized_keys"
     authorized_keys_mode: Mode = 0o600
@@ -210,12 +213,18 @@ class Image(Part):
     boot: Boot = Boot()
     bundle: Bundle = Bundle()
     ami: Ami = Ami()
+    launch: Launch = Launch()
     allow_findings: tuple[str, ...] = Field(
         (), description="paths (globs) whose findings the scan lets pass"
     )
 
     @model_validator(mode="after")
-    def _fits_its_backing(self) -> Self:
+    def _fits_together(self) -> Self:
+        brought = any(name.startswith("cloud-init") for name in self.packages)
+        if self.ssh.key_from == "cloud-init" and not brought:
+            raise ValueError(
+                "ssh.key_from: cloud-init is not among the packages; add it to `packages`, or write metadata"
+            )
         if self.name in TAKEN:
             raise ValueError(f"name: {self.name} is a folder of ours; call the file something else")
         if self.disk.size > 10 * UNITS["GiB"]:

@@ -17,6 +17,9 @@ DIGEST_TAG = f"{OURS}digest"  # of everything that makes an AMI itself
 SHA256_TAG = f"{OURS}sha256"  # of the disk image
 BUCKET_TAG = f"{OURS}bucket"  # on buckets we made: their settings are ours to mend
 NAME_TAG = "Name"  # what AWS's console shows
+REACHED_TAG = (
+    "aws:local:tcp/"  # and a port of the instance: where on the loopback the local cloud leads to it
+)
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,20 @@ class Shelf:
         return self.there / "ami.json"
 
     @property
+    def instance(self) -> Path:
+        return self.there / "instance.json"
+
+    @property
+    def launching(self) -> Path:
+        """What is being started; there as long as nobody knows how it ended."""
+        return self.there / "launching.json"
+
+    @property
+    def known_hosts(self) -> Path:
+        """The host keys of the instances, by their ids."""
+        return self.there / "known_hosts"
+
+    @property
     def logs(self) -> Path:
         return self.here / "log"
 
@@ -145,13 +162,13 @@ def home_of(build: Path) -> Path:
     return build / "cloud"
 
 
-def ec2_key(keys: Path) -> Path:
-    """The private half of what the local cloud, playing EC2, decrypts bundles with."""
-    return keys / "ec2" / "pk.pem"
+def ec2_key(home: Path) -> Path:
+    """The private half of what the local cloud, being EC2, decrypts bundles with."""
+    return home / "ec2" / "pk.pem"
 
 
-def ec2_certificate(keys: Path) -> Path:
-    return keys / "ec2" / "cert.pem"
+def ec2_certificate(home: Path) -> Path:
+    return home / "ec2" / "cert.pem"
 
 
 def mirror_key(keys: Path) -> Path:
@@ -159,9 +176,19 @@ def mirror_key(keys: Path) -> Path:
     return keys / "mirror" / "openpgp.asc"
 
 
-def recipient(cloud: CloudSpec, keys: Path) -> Path:
+def recipient(cloud: CloudSpec, home: Path) -> Path:
     """EC2's public certificate: what a bundle is encrypted to, so that the service can read it."""
-    return Path(cloud.ec2_certificate) if cloud.ec2_certificate else ec2_certificate(keys)
+    return Path(cloud.ec2_certificate) if cloud.ec2_certificate else ec2_certificate(home)
+
+
+def key_pair(image: str, digest: str) -> str:
+    """What an image's SSH key is called in EC2: another key has another name."""
+    return f"doit-ami-{image}-{digest[:12]}"
+
+
+def folder(cloud: CloudSpec, image: str) -> str:
+    """Where an image's bundles lie in the bucket: each in a folder of its own below this one."""
+    return "/".join(filter(None, (cloud.prefix, image)))
 
 
 def schema_of(model: str) -> Path:

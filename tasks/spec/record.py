@@ -65,6 +65,12 @@ class Receipt(Record):
         same = before.model_copy(update={"at": self.at}) == self
         (before if same else self).write(path)
 
+    @classmethod
+    def of_place(cls, path: Path, *place: str) -> Self | None:
+        """What a receipt says, if there is one and it speaks of this place: account, region, local cloud."""
+        found = cls.read(path) if path.exists() else None
+        return found if found and (found.account, found.region, found.cloud_id) == place else None
+
 
 class FileStamp(Part):
     """A large file, known by its digest and recognised by size and time, so that nobody hashes it again."""
@@ -253,3 +259,30 @@ class AmiReceipt(Receipt):
     digest: str  # of image, bundle and registration together: what makes this AMI itself
     location: str
     boot: BootReport
+
+
+class LaunchIntent(Record):
+    """Instances that are being started. EC2 takes the same token for the same request, however often it is sent."""
+
+    account: str
+    region: str
+    cloud_id: str
+    digest: str  # of the request
+    token: str
+    count: int
+    at: datetime
+
+
+class Launched(Part):
+    id: str
+    address: str
+    port: int  # that leads to its SSH server
+    host_keys: tuple[str, ...]  # from its console; none where it shows none
+
+
+class InstanceReceipt(Receipt):
+    """Instances run, and were reached."""
+
+    ami: str
+    digest: str  # of what was asked for: type, groups, user data, all but how many
+    instances: tuple[Launched, ...]

@@ -1,6 +1,7 @@
 """Other programs: started with what was said and nothing else, heard, and never left behind."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tasks.kit.fault import HostFault, ToolFault
-from tasks.kit.proc import Command, ask, run
+from tasks.kit.proc import Command, ask, interact, run
+from tests.projects import ROOT
 
 
 def test_a_failure_tells_purpose_command_and_last_words(tmp_path):
@@ -87,3 +89,32 @@ def test_no_child_outlives_us(tmp_path):
     while child.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not child.exists()
+
+
+def test_an_interactive_program_has_our_terminal(tmp_path):
+    """Its size, its name, what is typed on it; and its exit code is the answer."""
+    code = (
+        "from tasks.kit.proc import Command, interact\n"
+        "said = 'test -t 0 && test -t 1 && read word && echo heard $word on $TERM; exit 7'\n"
+        "raise SystemExit(interact(Command(('sh', '-c', said), 'talk')))"
+    )
+    mine, theirs = pty.openpty()
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "vt220"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, env=env
+    )
+    os.close(theirs)
+    os.write(mine, b"hello\n")
+    assert process.wait(timeout=20) == 7
+    said = os.read(mine, 4096)
+    os.close(mine)
+    assert b"heard hello on vt220" in said
+
+
+def test_an_interactive_program_that_is_killed_says_by_what():
+    assert interact(Command(("sh", "-c", "kill -TERM $$"), "end")) == -signal.SIGTERM
+
+
+def test_an_interactive_program_that_is_missing_is_the_hosts_fault():
+    with pytest.raises(HostFault, match="no-such-tool is not installed"):
+        interact(Command(("no-such-tool",), "talk"))

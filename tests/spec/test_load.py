@@ -68,6 +68,18 @@ CASES = [
         "filesytem: ext4",
         "disk.filesytem: is not a key; did you mean filesystem?",
     ),
+    (
+        IMAGE,
+        "{key: ed25519, ",
+        "{key_from: user, ",
+        "ssh.key_from: 'user' is not one of 'image', 'metadata'",
+    ),
+    (
+        IMAGE,
+        "{key: ed25519, ",
+        "{key_from: cloud-init, ",
+        "ssh.key_from: cloud-init is not among the packages; add it to `packages`",
+    ),
     (IMAGE, "hostname: debian-12", "hostname: -x-", "hostname: '-x-': String should match"),
     (IMAGE, "hostname: debian-12", "hostname: [a]", "hostname: Input should be a valid string"),
     (IMAGE, "hostname: debian-12", "hostname: a\nhostname: b", "hostname: is written twice; keep one"),

@@ -1,0 +1,131 @@
+"""doit, the local cloud, or both, killed at random instants on the way from a bundle to a login: run again, all is there once."""
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.cloud import local
+from tasks.cloud.clients import Cloud, connect
+from tasks.cloud.local import door
+from tasks.spec.record import UploadReceipt
+from tests import clouds, projects
+from tests.projects import Project
+
+IMAGE = "debian-12"
+VICTIMS = (("doit",), ("cloud",), ("doit", "cloud"))
+
+
+@pytest.fixture
+def project(built, tmp_path):
+    """The built project, as it was before anything was uploaded."""
+    made = projects.clone(built, tmp_path / "project")
+    for name in ("upload.stamp", "ami.json", "ami-id"):
+        (made.build / IMAGE / "local" / name).unlink()
+    for path in (made.build / "cloud").glob("cloud.*"):
+        path.unlink()
+    yield made
+    made.doit("local_stop")
+
+
+@pytest.fixture
+def rng():
+    return random.Random(os.environ.get("DOIT_AMI_SEED", "doit-ami"))
+
+
+def home(project: Project) -> Path:
+    return project.build / "cloud"
+
+
+def kill(project: Project, victims: tuple[str, ...], after: float, *task: str) -> bool:
+    """Start a task, kill what is to be killed so long after it began; whether doit was still at it."""
+    running = project.start(*task)
+    assert running.stdout is not None
+    for line in running.stdout:
+        if line.startswith(f"RUN     {task[0]}"):
+            break
+    time.sleep(after)
+    alive = running.poll() is None
+    state = door.read(home(project))
+    if "cloud" in victims and state and door.alive(state):
+        os.kill(state.pid, signal.SIGKILL)
+    if "doit" in victims:
+        running.kill()
+    running.communicate(timeout=400)
+    return alive
+
+
+def qemus(project: Project) -> list[str]:
+    here, found = str(project.path), []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if line.startswith("qemu-system") and here in line:
+            found.append(line)
+    return found
+
+
+def listed(project: Project, task: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(project.doit(task, "--json"))
+    return found
+
+
+def held(cloud: Cloud) -> tuple[set[str], int]:
+    """The keys of all objects, and how many uploads are unfinished."""
+    s3 = cloud.s3()
+    keys, uploads = set(), 0
+    for bucket in s3.list_buckets()["Buckets"]:
+        name = bucket["Name"]
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=name):
+            keys |= {item["Key"] for item in page.get("Contents", [])}
+        uploads += len(s3.list_multipart_uploads(Bucket=name).get("Uploads", []))
+    return keys, uploads
+
+
+def test_upload_and_registration_killed_at_random_end_in_one_ami(project, rng):
+    """One AMI, the objects of one bundle, nothing half, and no file of the cloud's that it does not know."""
+    alive = 0
+    for number in range(9):
+        victims = VICTIMS[number % len(VICTIMS)]
+        task = f"upload:{IMAGE}" if number < 6 else f"ami:{IMAGE}"
+        alive += kill(project, victims, rng.uniform(0, 1.5), task)
+    assert alive >= 4, "the kills came too late to tell anything"
+    project.doit(f"ami:{IMAGE}")
+    (ami,) = listed(project, "images")
+    assert ami["id"] == (project.build / IMAGE / "local/ami-id").read_text().strip()
+    cloud = connect(clouds.LOCAL, home(project))
+    receipt = UploadReceipt.read(project.build / IMAGE / "local/upload.stamp")
+    keys, uploads = held(cloud)
+    assert (keys, uploads) == ({stored.key for stored in receipt.objects}, 0)
+    assert cloud.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+    assert local.stop(home(project))
+    local.endpoint(home(project))
+    assert list((home(project) / "scratch").iterdir()) == []
+    assert len([each for each in (home(project) / "s3").rglob("*") if each.is_file()]) == len(keys)
+
+
+def test_a_launch_killed_at_random_ends_in_one_machine(project, rng):
+    """One instance that lets its key in, one QEMU; and after its end, none."""
+    project.doit(f"ami:{IMAGE}")
+    for number in range(6):
+        kill(project, VICTIMS[number % len(VICTIMS)], rng.uniform(0, 6), f"launch:{IMAGE}")
+    said = project.doit(f"launch:{IMAGE}", f"ssh:{IMAGE}", "--command=cat /etc/motd", timeout=900)
+    assert "Debian 12, built by doit-ami" in said
+    states = [each["state"] for each in listed(project, "instances")]
+    assert states.count("running") == 1
+    assert set(states) <= {"running", "terminated"}
+    assert len(qemus(project)) == 1
+    project.doit(f"terminate:{IMAGE}", "yes=true")
+    assert qemus(project) == []
+    disks = [each.name for each in (home(project) / "machines").rglob("*") if "disk" in each.name]
+    assert disks == []
+    project.doit(f"deregister:{IMAGE}", "yes=true")
+    assert listed(project, "images") == []
+    assert held(connect(clouds.LOCAL, home(project))) == (set(), 0)
