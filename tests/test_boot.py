@@ -1,16 +1,12 @@
 """Nothing goes on that did not boot and let its key in: real guests, some of them spoiled on purpose."""
 
-import re
 import subprocess
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tasks import boot, img, keys
 from tasks.kit.fault import ImageFault
-from tasks.kit.qemu import HOST_KEY
 from tasks.kit.report import Silent
 from tasks.plan import machine
 from tasks.spec.model import Script
@@ -142,60 +138,6 @@ def test_a_first_boot_script_runs(project):
     console = at.console.read_text()
     assert console.count("it ran") == 1
     assert machine.ADDRESS in console
-
-
-SCRIPT = b"""#!/bin/sh
-echo "user data ran as $HOME's"
-ls /etc/ssh/*.pub
-date >> /var/log/user-data
-"""
-
-
-@pytest.fixture
-def with_user_data(monkeypatch):
-    """What every guest is told has a script in it."""
-    told = boot._told
-    monkeypatch.setattr(boot, "_told", lambda *args: replace(told(*args), user_data=SCRIPT))
-
-
-def test_an_image_whose_key_comes_by_metadata_boots(project, with_user_data):
-    """The key is in no file of it; user data run once, and not again when the guest boots again."""
-    at, loaded = stages.shelf(), stages.loaded(project)
-    order = img.Order.of(stages.image(loaded), loaded.epoch)
-    ssh = order.ssh.model_copy(update={"key_from": "metadata"})
-    stages.make_img(order.model_copy(update={"ssh": ssh}), at)
-    with boot._guest(project.order, at.img, at.private_key, stages.log(at, "boot"), None) as guest:
-        guest.power_on(Silent())
-        guest.wait(timeout=300, report=Silent())
-        assert guest.ssh("systemctl is-system-running --wait", timeout=300) == "running\n"
-        assert guest.said.count("user data ran as /root's") == 1
-        key = guest.ssh("cat /root/.ssh/authorized_keys")
-        assert key.split()[:2] == at.public_key.read_text().split()[:2]
-        guest.ssh("sync; systemctl reboot --force --force > /dev/null 2>&1 &")
-        deadline = time.monotonic() + 60
-        while guest.running:
-            assert time.monotonic() < deadline, "it reboots, and the machine ends"
-            time.sleep(0.2)
-        guest.power_on(Silent())
-        guest.wait(timeout=300, report=Silent())
-        assert guest.ssh("systemctl is-system-running --wait", timeout=300) == "running\n"
-        assert guest.ssh("wc -l < /var/log/user-data") == "1\n"
-        assert guest.ssh("cat /root/.ssh/authorized_keys") == key
-        assert "user data ran" not in guest.said
-
-
-def test_an_image_of_cloud_init_boots(project, with_user_data):
-    """As it is shipped; the keys that its console showed are those that sshd has; it runs user data, once."""
-    name = "debian-12-cloud-init"
-    project.doit(f"img:{name}", f"keys:{name}", f"scan:{name}")
-    at = stages.shelf(name)
-    assert at.scan.exists()
-    stages.make_boot(boot.Order.of(stages.image(stages.loaded(project), name)), at)
-    console = at.console.read_text()
-    assert console.count("user data ran as") == 1
-    assert set(re.findall(r"/etc/ssh/ssh_host_(\w+)_key.pub", console)) == {"ecdsa", "ed25519"}
-    shown = console.partition("BEGIN SSH HOST KEY KEYS")[2].partition("END SSH HOST KEY KEYS")[0]
-    assert [key.split()[0] for key in HOST_KEY.findall(shown)] == ["ecdsa-sha2-nistp256", "ssh-ed25519"]
 
 
 def test_an_image_that_was_swapped_is_not_booted(project):

@@ -262,6 +262,7 @@ def test_the_bundle_of_2008_says_what_the_recipes_command_said(centos):
 def test_the_image_of_2008_is_started_and_logged_in_to(centos, tmp_path):
     """Part 3 of the recipe, on the local cloud: an m1.small, a kernel that EC2 lends, sda1, sda2 and swap."""
     project = projects.clone(centos, tmp_path / "project")
+    project.configure(f"images/{CENTOS}.yaml", launch={"timeout": 300})
     try:
         looked = "--command=cat /proc/mounts; cat /proc/swaps; uname -r"
         said = project.doit(f"launch:{CENTOS}", f"ssh:{CENTOS}", looked, timeout=900)

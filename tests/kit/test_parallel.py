@@ -22,6 +22,7 @@ def test_results_come_in_the_order_of_the_jobs():
 
 def test_no_more_jobs_are_begun_than_agreed():
     """One per thread and some ahead: memory is bounded by it."""
+    before = set(threading.enumerate())
     begun: list[int] = []
     jobs = (partial(begun.append, index) for index in range(100))
     with closing(in_order(jobs, threads=2, ahead=3)) as results:
@@ -29,11 +30,12 @@ def test_no_more_jobs_are_begun_than_agreed():
         time.sleep(0.05)
         assert len(begun) == 5
     assert len(begun) == 5
-    assert threading.active_count() == 1
+    assert set(threading.enumerate()) <= before
 
 
 def test_an_exception_comes_out_in_its_place_and_ends_the_threads():
     """What was before it is had first."""
+    before = set(threading.enumerate())
 
     def job(index):
         return 12 // (index - 2)
@@ -42,7 +44,7 @@ def test_an_exception_comes_out_in_its_place_and_ends_the_threads():
     assert [next(results), next(results)] == [-6, -12]
     with pytest.raises(ZeroDivisionError):
         next(results)
-    assert threading.active_count() == 1
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_deed_is_done_with_each_in_order_before_the_end():

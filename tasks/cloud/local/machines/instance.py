@@ -93,9 +93,9 @@ class Instance:
 
     def _plan(self, thing: Thing, start: Start) -> Machine:
         local = thing["local"]
-        heard = thing["MetadataOptions"]["HttpEndpoint"] == "enabled"
         return Machine(
-            thing["Architecture"],
+            # Whose the lent kernel is, nobody says; this one runs those of i386 as well.
+            "x86_64" if start.era == "2008" else thing["Architecture"],
             local["memory"],
             self.den.disk,
             self.den.kernel if start.kernel else None,
@@ -109,7 +109,7 @@ class Instance:
             local["cores"],
             thing["PrivateIpAddress"],
             told.mac(thing),
-            self.den.metadata if heard else None,
+            self.den.metadata,
             reboots=True,
         )
 

@@ -39,6 +39,7 @@ def metadata(thing: Thing, account: str, region: str, devices: Mapping[str, str]
         product_codes=tuple(each["ProductCodeId"] for each in thing.get("ProductCodes", ())),
         tags={key: value for key, value in shown.items() if not key.startswith("aws:")},
         user_data=base64.b64decode(local["user_data"]) if local["user_data"] else None,
+        enabled=options["HttpEndpoint"] == "enabled",
         tokens="required" if options["HttpTokens"] == "required" else "optional",
     )
 
