@@ -35,10 +35,7 @@ from tasks.spec.record import AmiReceipt, InstanceReceipt
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
-    from mypy_boto3_ec2.type_defs import (
-        ImageTypeDef,
-        InstanceTypeInfoTypeDef,
-    )
+    from mypy_boto3_ec2.type_defs import ImageTypeDef, InstanceTypeInfoTypeDef
 
 RECIPE = 1
 COUNT: dict[str, Any] = {
