@@ -112,18 +112,28 @@ def test_upload_and_registration_killed_at_random_end_in_one_ami(project, rng):
 
 
 def test_a_launch_killed_at_random_ends_in_one_machine(project, rng):
-    """One instance that lets its key in, one QEMU; and after its end, none."""
+    """One instance that lets its key in, one QEMU; its shell, its console, what the tasks say; and after its end, nothing."""
+    (project.path / "first.sh").write_text("#!/bin/sh\necho {{ image }} in {{ region }} > /root/told\n")
+    project.configure(f"images/{IMAGE}.yaml", launch={"user_data": "first.sh", "timeout": 600})
     project.doit(f"ami:{IMAGE}")
     for number in range(6):
         kill(project, VICTIMS[number % len(VICTIMS)], rng.uniform(0, 6), f"launch:{IMAGE}")
-    said = project.doit(f"launch:{IMAGE}", f"ssh:{IMAGE}", "--command=cat /etc/motd", timeout=900)
+    looked = "--command=systemctl is-system-running --wait; cat /etc/motd /root/told"
+    said = project.doit(f"launch:{IMAGE}", f"ssh:{IMAGE}", looked, timeout=900)
     assert "Debian 12, built by doit-ami" in said
+    assert f"{IMAGE} in us-east-1" in said
     states = [each["state"] for each in listed(project, "instances")]
     assert states.count("running") == 1
     assert set(states) <= {"running", "terminated"}
     assert len(qemus(project)) == 1
+    assert f"SKIPPED launch:{IMAGE}" in project.doit(f"launch:{IMAGE}")
+    assert "BEGIN SSH HOST KEY KEYS" in project.doit(f"console:{IMAGE}")
+    assert "already open: tcp 22 of default to 127.0.0.1/32" in project.doit("authorize")
+    assert "there is no terminal" in project.doit(f"ssh:{IMAGE}", status=1)
     project.doit(f"terminate:{IMAGE}", "yes=true")
     assert qemus(project) == []
+    assert f"doit launch:{IMAGE}" in project.doit(f"ssh:{IMAGE}", "--command=true", status=1)
+    assert not (project.build / IMAGE / "local" / "instance.json").exists()
     disks = [each.name for each in (home(project) / "machines").rglob("*") if "disk" in each.name]
     assert disks == []
     project.doit(f"deregister:{IMAGE}", "yes=true")
