@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from tasks.kit.fault import CloudFault, Fault
@@ -171,6 +170,8 @@ def skewed(error: "ClientError") -> bool:
 
 def ahead(error: "ClientError") -> int | None:
     """Seconds by which this machine's clock is ahead of the reply's."""
+    from email.utils import parsedate_to_datetime
+
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     try:
         theirs = parsedate_to_datetime(headers.get("date", ""))
