@@ -47,3 +47,11 @@ def built(space: Path) -> Iterator[Project]:
     project.said = project.doit()
     yield project
     project.doit("local_stop")
+
+
+@pytest.fixture
+def project(built: Project, tmp_path: Path) -> Iterator[Project]:
+    """The built project, and its local cloud, which is another one from now on."""
+    made = projects.clone(built, tmp_path / "project")
+    yield made
+    made.doit("local_stop")

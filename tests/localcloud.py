@@ -61,18 +61,8 @@ class LocalCloud:
         **more: Any,
     ) -> Any:
         """boto3's, without retries. `account`: another one than the cloud's own."""
-        import boto3
-        from botocore.config import Config
-
-        make: Any = boto3.client
-        return make(
-            service,
-            aws_access_key_id=f"local-{account}" if account else "local",
-            aws_secret_access_key=secret,
-            region_name=region,
-            endpoint_url=self.url,
-            config=Config(retries={"total_max_attempts": 1}, **more),
-        )
+        key = f"local-{account}" if account else "local"
+        return client_at(self.url, service, key=key, region=region, secret=secret, **more)
 
     def faults(self, *orders: dict[str, Any]) -> None:
         self.announce()
@@ -81,6 +71,29 @@ class LocalCloud:
     def settings(self, **values: float) -> None:
         self.announce()
         door.control(self.home, door.SETTINGS, values)
+
+
+def client_at(
+    url: str,
+    service: str,
+    *,
+    key: str = "local",
+    region: str = "us-east-1",
+    secret: str = signature.SECRET,
+    **more: Any,
+) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    make: Any = boto3.client
+    return make(
+        service,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        region_name=region,
+        endpoint_url=url,
+        config=Config(retries={"total_max_attempts": 1}, **more),
+    )
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tasks.cloud import local
 from tasks.cloud.clients import Cloud, connect
 from tasks.cloud.local import door
 from tasks.spec.record import UploadReceipt
-from tests import clouds, projects
+from tests import clouds
 from tests.projects import Project
 
 IMAGE = "debian-12"
@@ -22,15 +22,13 @@ VICTIMS = (("doit",), ("cloud",), ("doit", "cloud"))
 
 
 @pytest.fixture
-def project(built, tmp_path):
+def project(project):
     """The built project, as it was before anything was uploaded."""
-    made = projects.clone(built, tmp_path / "project")
     for name in ("upload.stamp", "ami.json", "ami-id"):
-        (made.build / IMAGE / "local" / name).unlink()
-    for path in (made.build / "cloud").glob("cloud.*"):
+        (project.build / IMAGE / "local" / name).unlink()
+    for path in (project.build / "cloud").glob("cloud.*"):
         path.unlink()
-    yield made
-    made.doit("local_stop")
+    return project
 
 
 @pytest.fixture

@@ -1,6 +1,4 @@
-"""From an AMI to a shell and back, as its users type it, on the local cloud: the machine boots what was uploaded. Killed on
-the way, it is gone on with.
-"""
+"""Keys that are not in the image get in, on the local cloud: by the metadata service, and by cloud-init."""
 
 import json
 
@@ -13,14 +11,6 @@ from tests import clouds, projects
 from tests.projects import Project
 
 IMAGE = "debian-12"
-
-
-@pytest.fixture
-def project(built, tmp_path):
-    """The built project, and its local cloud, which is another one from now on."""
-    made = projects.clone(built, tmp_path / "project")
-    yield made
-    made.doit("local_stop")
 
 
 def held(project: Project) -> list[dict[str, str]]:

@@ -22,14 +22,6 @@ CHAIN = ["keys", "rootfs", "img", "boot", "scan", "bundle", "upload", "ami"]
 IMAGE = "debian-12"
 
 
-@pytest.fixture
-def project(built, tmp_path):
-    """The built project, and its local cloud, which is another one from now on."""
-    made = projects.clone(built, tmp_path / "project")
-    yield made
-    made.doit("local_stop")
-
-
 def amis(project: Project) -> list[dict[str, str]]:
     found: list[dict[str, str]] = json.loads(project.doit("images", "--json"))
     return found

@@ -50,12 +50,13 @@ def joined(name: str, first: bytes, second: bytes, length: int) -> bytes:
 
 @cache
 def _table(polynomial: int) -> tuple[int, ...]:
-    values = []
-    for value in range(256):
-        for _ in range(8):
-            value = value >> 1 ^ (polynomial if value & 1 else 0)  # noqa: PLW2901
-        values.append(value)
-    return tuple(values)
+    return tuple(_eight_steps(value, polynomial) for value in range(256))
+
+
+def _eight_steps(value: int, polynomial: int) -> int:
+    for _ in range(8):
+        value = value >> 1 ^ (polynomial if value & 1 else 0)
+    return value
 
 
 def _bytewise(data: bytes, value: int, polynomial: int) -> int:

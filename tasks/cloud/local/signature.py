@@ -139,7 +139,7 @@ def _told(request: Request) -> Signature:
         date, lifetime = request.headers.get("x-amz-date", ""), None
     key, _, scope = credential.partition("/")
     parts = scope.split("/")
-    if len(parts) != 4 or not re.fullmatch(r"\d{8}T\d{6}Z", date) or parts[0] != date[:8]:  # noqa: PLR2004
+    if len(parts) != 4 or not re.fullmatch(r"\d{8}T\d{6}Z", date) or parts[0] != date[:8]:  # noqa: PLR2004 - date/region/service/aws4_request
         raise Refusal("IncompleteSignature", f"Credential {credential!r} does not fit the date {date!r}")
     return Signature(
         key, scope, parts[2], parts[1], tuple(headers.split(";")), signature, date, lifetime

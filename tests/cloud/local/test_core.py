@@ -16,7 +16,7 @@ from tasks.cloud.local import door, server
 from tasks.cloud.local.call import Asked
 from tasks.cloud.local.machines.supervisor import Supervisor
 from tasks.kit.fault import CloudFault
-from tests.localcloud import LocalCloud, refused
+from tests.localcloud import LocalCloud, client_at, refused
 
 BUCKET = "doit-ami-core"
 PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBgtEMNDVjZVUkwhyTYzZa0g6zdPIoQwpCGDBEp5kG5q a"
@@ -159,7 +159,7 @@ def test_everything_acknowledged_survives_a_kill(tmp_path):
             for each in writers:
                 each.join()
         there = local.endpoint(home)
-        s3 = plain(there.url)
+        s3 = client_at(there.url, "s3", connect_timeout=2)
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
         held = {each["Key"]: each["Size"] for page in pages for each in page.get("Contents", [])}
         assert len(done) > 20
@@ -170,20 +170,10 @@ def test_everything_acknowledged_survives_a_kill(tmp_path):
         local.stop(home)
 
 
-def plain(url: str):
-    import boto3
-    from botocore.config import Config
-
-    return boto3.client(
-        "s3", aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1",
-        endpoint_url=url, config=Config(retries={"total_max_attempts": 1}, connect_timeout=2),
-    )  # fmt: skip
-
-
 def put_until_it_dies(url: str, name: str, done: list[str]) -> None:
     from botocore.exceptions import BotoCoreError
 
-    s3 = plain(url)
+    s3 = client_at(url, "s3", connect_timeout=2)
     try:
         if name.endswith("-0"):
             s3.create_bucket(Bucket=BUCKET)
@@ -203,7 +193,7 @@ def test_memory_does_not_grow_with_what_is_stored(tmp_path):
     home = tmp_path / "own"
     try:
         there = local.endpoint(home)
-        s3, state = plain(there.url), door.read(home)
+        s3, state = client_at(there.url, "s3", connect_timeout=2), door.read(home)
         assert state
         s3.create_bucket(Bucket=BUCKET)
         s3.put_object(Bucket=BUCKET, Key="first", Body=bytes(10 << 20))

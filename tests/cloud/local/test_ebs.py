@@ -14,7 +14,7 @@ from tasks.cloud.local import door
 from tasks.cloud.local.ebs import Damaged, blocks, snapshots, tokens, volume
 from tasks.cloud.local.ebs.volume import written
 from tasks.cloud.local.refusal import Refusal
-from tests.localcloud import refused
+from tests.localcloud import client_at, refused
 from tests.localsnapshots import (
     SIZE,
     aggregate,
@@ -450,7 +450,7 @@ def test_everything_acknowledged_survives_a_kill(tmp_path):
     """SIGKILL in the midst of eight writers: what was answered is there, and can be completed."""
     home, done = tmp_path / "own", dict[int, str]()
     try:
-        ebs = plain(local.endpoint(home).url)
+        ebs = client_at(local.endpoint(home).url, "ebs", connect_timeout=2)
         snapshot = started(ebs)
         writers = [
             threading.Thread(target=put_until_it_dies, args=(ebs, snapshot, each, done))
@@ -464,7 +464,7 @@ def test_everything_acknowledged_survives_a_kill(tmp_path):
         os.kill(state.pid, signal.SIGKILL)
         for each in writers:
             each.join()
-        ebs = plain(local.endpoint(home).url)
+        ebs = client_at(local.endpoint(home).url, "ebs", connect_timeout=2)
         for index, word in list(done.items())[::7]:
             put(ebs, snapshot, index, word)
         with pytest.raises(ClientError, match=r"(\d+) blocks were written") as caught:
@@ -477,16 +477,6 @@ def test_everything_acknowledged_survives_a_kill(tmp_path):
         assert {index: found.get(index) for index in done} == done
     finally:
         local.stop(home)
-
-
-def plain(url: str):
-    import boto3
-    from botocore.config import Config
-
-    return boto3.client(
-        "ebs", aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1",
-        endpoint_url=url, config=Config(retries={"total_max_attempts": 1}, connect_timeout=2),
-    )  # fmt: skip
 
 
 def put_until_it_dies(ebs, snapshot: str, number: int, done: dict[int, str]) -> None:

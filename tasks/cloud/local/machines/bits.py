@@ -68,7 +68,7 @@ def lay(store: Store, thing: Thing, den: Den) -> Start:
     except ImageFault as fault:
         raise Unfit("Client.InvalidManifest", str(fault)) from fault
     finally:
-        shutil.rmtree(den.work, ignore_errors=True)
+        shutil.rmtree(den.work)
     return start
 
 

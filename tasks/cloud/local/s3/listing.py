@@ -60,7 +60,7 @@ def _until_common(store: Store, wanted: Wanted, low: str) -> Generator[Object | 
     start, first = (">", wanted.after) if wanted.after >= low else (">=", low)
     below, limits = ("AND key < ?", (high,)) if high else ("", ())
     rows = store.db.execute(
-        f"SELECT {OBJECT} FROM s3_objects WHERE bucket = ? AND key {start} ? {below} ORDER BY key",  # noqa: S608
+        f"SELECT {OBJECT} FROM s3_objects WHERE bucket = ? AND key {start} ? {below} ORDER BY key",  # noqa: S608 - our own words
         (wanted.bucket.name, first, *limits),
     )
     for row in rows:

@@ -26,7 +26,7 @@ class Piece:
 
 def of(store: Store, holder: str, after: int = 0, limit: int = -1) -> Iterator[Piece]:
     rows = store.db.execute(
-        f"SELECT {FIELDS} FROM s3_pieces WHERE holder = ? AND number > ? ORDER BY number LIMIT ?",  # noqa: S608
+        f"SELECT {FIELDS} FROM s3_pieces WHERE holder = ? AND number > ? ORDER BY number LIMIT ?",  # noqa: S608 - our own words
         (holder, after, limit),
     )
     return (
@@ -59,7 +59,7 @@ def drop(call: Call, holder: str, *numbers: int) -> None:
     """Those, or all of them."""
     which = "AND number IN (SELECT value FROM json_each(?))" if numbers else "AND ? IS NOT NULL"
     rows = call.store.db.execute(
-        f"DELETE FROM s3_pieces WHERE holder = ? {which} RETURNING file",  # noqa: S608
+        f"DELETE FROM s3_pieces WHERE holder = ? {which} RETURNING file",  # noqa: S608 - our own words
         (holder, json.dumps(numbers)),
     ).fetchall()
     paths = tuple(shelf.path(call.store, row[0]) for row in rows)

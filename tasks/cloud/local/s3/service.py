@@ -106,7 +106,7 @@ def bucket_named(store: Store, name: str) -> Bucket | None:
 
 def object_at(store: Store, bucket: str, key: str) -> Object | None:
     row = store.db.execute(
-        f"SELECT {OBJECT} FROM s3_objects WHERE bucket = ? AND key = ?",  # noqa: S608
+        f"SELECT {OBJECT} FROM s3_objects WHERE bucket = ? AND key = ?",  # noqa: S608 - our own words
         (bucket, key),
     ).fetchone()
     return as_object(row) if row else None

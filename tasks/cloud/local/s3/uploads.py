@@ -32,7 +32,7 @@ def working(call: Call, bucket: Bucket) -> Upload:
     """The upload that is asked for."""
     holder = call.asked["UploadId"]
     row = call.store.db.execute(
-        f"SELECT {COLUMNS} FROM s3_uploads WHERE bucket = ? AND key = ? AND holder = ?",  # noqa: S608
+        f"SELECT {COLUMNS} FROM s3_uploads WHERE bucket = ? AND key = ? AND holder = ?",  # noqa: S608 - our own words
         (bucket.name, key_of(call), holder),
     ).fetchone()
     if row is None:
@@ -169,7 +169,7 @@ def _after(call: Call, bucket: Bucket, prefix: str, marker: tuple[str, str], lim
     key, holder = marker
     more = "OR (key = ? AND holder > ?)" if key and holder else "OR (0 AND ? AND ?)"
     rows = call.store.db.execute(
-        f"SELECT {COLUMNS} FROM s3_uploads WHERE bucket = ? AND (key > ? {more})"  # noqa: S608
+        f"SELECT {COLUMNS} FROM s3_uploads WHERE bucket = ? AND (key > ? {more})"  # noqa: S608 - our own words
         " AND substr(key, 1, ?) = ? ORDER BY key, holder LIMIT ?",
         (bucket.name, key, key, holder, len(prefix), prefix, limit),
     )
