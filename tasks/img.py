@@ -89,7 +89,6 @@ def tools(_: Order) -> tuple[Tool, ...]:
         Tool("mke2fs", "to make the file system", *ext),
         Tool("debugfs", "to write device nodes into it", *ext),
         Tool("e2fsck", "to check it", *ext),
-        Tool("fallocate", "to have its holes where its zeros are", "util-linux", "util-linux-core"),
         TAR,
         *SANDBOX,
     )
@@ -296,5 +295,3 @@ def _settle(image: Path, order: Order, log: Path) -> None:
             ("e2fsck", "-f", "-n", str(image)), "check the file system", env=disk.settings(order.epoch)
         )
     )
-    # A bundle leaves holes out: where they are must follow from the content, not from what the host's file system made of it.
-    ask(Command(("fallocate", "--dig-holes", str(image)), "turn zeros into holes"))

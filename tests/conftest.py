@@ -1,6 +1,7 @@
 """What the slow tests share: one Debian, built once from the real mirror, that each of them may copy but none may change."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.localcloud import localcloud
 from tests.motos import account, moto, policed
 from tests.projects import Project
 from tests.rpmworld import el4_shape, rpm_distribution
+from tests.sidebyside import once
 from tests.sshds import sshd_program
 
 # Fixtures that several files of tests share.
@@ -32,21 +34,40 @@ __all__ = [
 ]
 
 
-@pytest.fixture(scope="session")
-def space() -> Iterator[Path]:
-    """A folder that ordinary users can enter, as they cannot pytest's own."""
-    with tempfile.TemporaryDirectory(prefix="doit-ami-") as path:
-        os.chmod(path, 0o755)  # noqa: PTH101, S103 - so that an ordinary user may build in it
-        yield Path(path)
+SPACE = "DOIT_AMI_TESTS_SPACE"  # in the environment: those who test side by side inherit it
+
+
+def pytest_configure() -> None:
+    if SPACE not in os.environ:
+        os.environ[SPACE] = tempfile.mkdtemp(prefix="doit-ami-")
+        os.chmod(os.environ[SPACE], 0o755)  # noqa: PTH101, S103 - so that an ordinary user may build in it
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last one out, who was also the first one in, takes it away."""
+    if not hasattr(config, "workerinput"):
+        space = Path(os.environ.pop(SPACE))
+        if (space / "built").exists():
+            Project(space / "built").doit("local_stop")
+        shutil.rmtree(space)
 
 
 @pytest.fixture(scope="session")
-def built(space: Path) -> Iterator[Project]:
+def space() -> Path:
+    """A folder that ordinary users can enter, as they cannot pytest's own; one for all who test side by side."""
+    return Path(os.environ[SPACE])
+
+
+@pytest.fixture(scope="session")
+def built(space: Path) -> Project:
     """The image of config/site.yaml, from packages to an AMI on the local cloud. To be read, or cloned."""
-    project = projects.copy(space / "built")
-    project.said = project.doit()
-    yield project
-    project.doit("local_stop")
+
+    def make() -> Project:
+        project = projects.copy(space / "built")
+        project.said = project.doit()
+        return project
+
+    return once(space, "built", make)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from tests import rpms
 from tests.projects import ROOT
 from tests.rpmshapes import EL4, KERNEL, PRESET, TODAY, with_kernel
 from tests.rpmtree import Rpm, Shape, build, debian, packages, read, units
+from tests.sidebyside import once
 
 RENEWED = "tzdata"  # harmless, small, and what updates have really brought most often
 
@@ -53,13 +54,13 @@ class World:
 @pytest.fixture(scope="session")
 def rpm_distribution(space: Path) -> World:
     """Of today, x86_64; it boots. To be read only."""
-    return today(space / "rpm-distribution")
+    return once(space, "rpm-distribution", lambda: today(space / "rpm-distribution"))
 
 
 @pytest.fixture(scope="session")
 def el4_shape(space: Path) -> World:
     """In the shape of EL4, i386; it does not boot. To be read only."""
-    return el4(space / "el4-shape")
+    return once(space, "el4-shape", lambda: el4(space / "el4-shape"))
 
 
 def today(folder: Path) -> World:

@@ -219,15 +219,3 @@ def test_a_script_that_nothing_would_run_is_refused(tmp_path):
     with pytest.raises(ConfigFault, match="nothing in this image would run them") as caught:
         stages.make_img(order, stages.shelf("centos-4.7-i386"))
     assert caught.value.evidence == ("late.sh",)
-
-
-def test_its_holes_are_where_its_zeros_are(built):
-    """So the same image makes the same bundle, whatever the file system that it lies on thinks of zeros."""
-    image = built.build / "debian-12" / "debian-12.img"
-    with image.open("rb", buffering=0) as file:
-        zeros = sum(
-            not os.pread(file.fileno(), 4096, at).strip(b"\0")
-            for start, length in files.extents(file.fileno(), image.stat().st_size)
-            for at in range(start, start + length, 4096)
-        )
-    assert zeros == 0

@@ -87,6 +87,37 @@ def test_extents_are_where_the_data_is(tmp_path):
     assert found == [(1 << 20, 4096), (3 << 20, 4096)]
 
 
+def test_extents_are_of_the_content_not_of_the_file_system(tmp_path):
+    """Zeros that were written, and a hole; they may cross a chunk, and the last block may be short."""
+    content = b"".join(
+        (
+            bytes(4096),
+            b"x" * 8192,
+            bytes(files.CHUNK),
+            b"y",
+            bytes(9000),
+            b"z" * (files.CHUNK + 1),
+            b"\0" * 5000,
+            b"!",
+        )
+    )
+    written, sparse = tmp_path / "written", tmp_path / "sparse"
+    written.write_bytes(content)
+    subprocess.run(["cp", "--sparse=always", written, sparse], check=True)
+    assert sparse.stat().st_blocks < written.stat().st_blocks
+    told = []
+    for path in (written, sparse):
+        with path.open("rb") as file:
+            told.append(list(files.extents(file.fileno(), len(content))))
+    assert told[0] == told[1]
+    rest = bytearray(content)
+    for at, length in told[0]:
+        assert at % 4096 == 0
+        rest[at : at + length] = bytes(length)
+    assert rest == bytes(len(content))
+    assert sum(length for _, length in told[0]) < len(content) - files.CHUNK
+
+
 def test_equal_values_have_equal_digests():
     """Whatever the order of their keys."""
     assert files.digest({"a": 1, "b": [2]}) == files.digest({"b": [2], "a": 1})
