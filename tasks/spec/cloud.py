@@ -146,6 +146,33 @@ class Rule(Part):
         return f"{self.protocol} {self.ports} of {self.group} to {self.cidr}"
 
 
+class Ebs(Part):
+    """How snapshots come to be there."""
+
+    road: Literal["direct", "import"] = Field(
+        "direct",
+        description="direct: block by block, by EBS's direct APIs; import: by S3 and ImportSnapshot, where those are denied",
+    )
+    encrypted: bool = Field(
+        False,
+        description="with `kms_key`, or the account's default one; an account that encrypts by default does so anyway",
+    )
+    kms_key: str | None = Field(
+        None,
+        pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$",
+        description="the ARN of a key of that region; with `encrypted: true`",
+    )
+    import_role: str = Field(
+        "vmimport", pattern=r"^[\w+=,.@-]{1,64}$", description="what ImportSnapshot reads the bucket as"
+    )
+
+    @model_validator(mode="after")
+    def _key_is_used(self) -> Self:
+        if self.kms_key and not self.encrypted:
+            raise ValueError("kms_key: is for encrypted snapshots; write `encrypted: true`")
+        return self
+
+
 class CloudSpec(Part):
     model_config = ConfigDict(
         hide_input_in_errors=True
@@ -174,6 +201,7 @@ class CloudSpec(Part):
         "", description="before every key in the bucket"
     )
     ec2_certificate: str | None = Field(None, min_length=1, description="EC2's public certificate (PEM)")
+    ebs: Ebs = Ebs()
     # Left out of every digest: an upload is not stale because a port was opened. Who opens ports has it in its own order.
     authorize: tuple[Rule, ...] = Field(
         (), exclude=True, description="ports that `doit authorize` opens, and to whom"

@@ -15,9 +15,9 @@ from pydantic import (
     model_validator,
 )
 
-from tasks.spec.cloud import AmiName
+from tasks.spec.ami import Ami, BootMode, Firmware
 from tasks.spec.launch import Launch
-from tasks.spec.names import NAME_TAG, OURS, TAKEN
+from tasks.spec.names import TAKEN
 from tasks.spec.part import Part
 from tasks.spec.source import (
     AptDistribution,
@@ -29,10 +29,21 @@ from tasks.spec.source import (
     YumRepository,
     release_trouble,
 )
-from tasks.spec.units import UNITS, size
+from tasks.spec.types import Size, Word
+from tasks.spec.units import UNITS, written
 
 Architecture = Literal["i386", "x86_64", "arm64"]
 S3_BACKED: tuple[Architecture, ...] = ("i386", "x86_64")  # what EC2 starts such images on
+FIRMWARES: Mapping[Architecture, tuple[Firmware, ...]] = {  # what a hybrid disk can be booted by
+    "i386": ("bios",),
+    "x86_64": ("bios", "uefi"),
+    "arm64": ("uefi",),
+}
+BOOT_MODES: Mapping[tuple[Firmware, ...], BootMode] = {
+    ("bios",): "legacy-bios",
+    ("uefi",): "uefi",
+    ("bios", "uefi"): "uefi-preferred",
+}
 KeyFrom = Literal["image", "metadata", "cloud-init"]
 Node = Literal["console", "null", "zero", "full", "random", "urandom", "tty"]
 
@@ -66,12 +77,6 @@ def _public_key(text: str) -> str:
     return text
 
 
-# For editors they are what a person writes; for us, numbers.
-Size = Annotated[
-    int,
-    BeforeValidator(size),
-    Field(json_schema_extra={"type": "string", "pattern": r"^\d+ ?(B|KiB|MiB|GiB|TiB)$"}),
-]
 Inside = Annotated[str, AfterValidator(_inside)]
 Name = Annotated[str, AfterValidator(_named)]
 Mode = Annotated[
@@ -85,7 +90,6 @@ Device = Annotated[
     BeforeValidator(lambda name: "null" if name is None else name),
     Field(json_schema_extra={"type": ["string", "null"], "enum": [*get_args(Node), None]}),
 ]
-Word = Annotated[str, Field(pattern=r"^[!-~]+$")]  # printable ASCII without spaces
 Prefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}$")]
 PublicKey = Annotated[str, AfterValidator(_public_key)]
 
@@ -93,8 +97,9 @@ PublicKey = Annotated[str, AfterValidator(_public_key)]
 class Disk(Part):
     size: Size
     filesystem: Literal["ext3", "ext4"] = "ext4"
-    layout: Literal["none"] = Field(
-        "none", description="one file system, no partition table: what pv-grub boots"
+    layout: Literal["hybrid", "none"] = Field(
+        "hybrid",
+        description="hybrid: GPT, booted by BIOS and by UEFI; none: one file system, no partition table, what pv-grub boots",
     )
 
     @model_validator(mode="after")
@@ -162,39 +167,6 @@ class Bundle(Part):
     compression: Literal["fast", "small"] = "fast"
 
 
-class Ami(Part):
-    name: AmiName = "{image}-{date}-{digest}"
-    description: str = Field("", max_length=255)
-    backing: Literal["s3"] = "s3"
-    virtualization: Literal["paravirtual", "hvm"] = "paravirtual"
-    kernel_id: Annotated[str, Field(pattern=r"^aki-[0-9a-f]+$")] | None = None
-    ramdisk_id: Annotated[str, Field(pattern=r"^ari-[0-9a-f]+$")] | None = None
-    root_device_name: str = "/dev/sda1"
-    block_devices: Mapping[Word, Word] = Field(
-        default_factory=lambda: {"ami": "sda1", "root": "/dev/sda1"}
-    )
-    imds: Literal["v2", "optional"] = "v2"
-    ena: bool = False
-    tags: Mapping[str, str] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.virtualization == "paravirtual" and self.ena:
-            raise ValueError(
-                "ena: paravirtual instances have none; write `ena: false`, or `virtualization: hvm`"
-            )
-        if self.virtualization == "hvm" and (self.kernel_id or self.ramdisk_id):
-            raise ValueError(
-                "kernel_id, ramdisk_id: hvm instances boot what is on the disk; delete the key"
-            )
-        taken = [key for key in self.tags if key.startswith((OURS, "aws:")) or key == NAME_TAG]
-        if taken:
-            raise ValueError(
-                f"tags: {', '.join(taken)}: these are not yours to set; rename or delete them"
-            )
-        return self
-
-
 class Image(Part):
     """config/images/<name>.yaml: what every distribution's image has."""
 
@@ -227,13 +199,50 @@ class Image(Part):
             )
         if self.name in TAKEN:
             raise ValueError(f"name: {self.name} is a folder of ours; call the file something else")
-        if self.disk.size > 10 * UNITS["GiB"]:
-            raise ValueError("disk.size: an S3-backed image is at most 10 GiB")
+        return self
+
+    @model_validator(mode="after")
+    def _can_become_an_ami(self) -> Self:
+        gib, layout = UNITS["GiB"], self.disk.layout
+        if self.ami.backing == "s3" and self.disk.size > 10 * gib:
+            raise ValueError("disk.size: an S3-backed image is at most 10 GiB; write `backing: ebs`")
+        if self.ami.backing == "ebs" and self.disk.size % gib:
+            more = written(-(-self.disk.size // gib) * gib)
+            raise ValueError(f"disk.size: an EBS volume has whole GiB; write {more}")
+        if self.ami.volume.size is not None and self.ami.volume.size < self.disk.size:
+            raise ValueError(
+                "ami.volume.size: smaller than the image; write as much as disk.size or more"
+            )
+        if trouble := self.ami.volume.trouble(self.ami.volume.size or self.disk.size):
+            raise ValueError(f"ami.volume.{trouble}")
         if self.architecture == "arm64" and self.ami.virtualization == "paravirtual":
             raise ValueError(
                 "ami.virtualization: arm64 never was paravirtual; write `virtualization: hvm`"
             )
+        wanted = "none" if self.ami.virtualization == "paravirtual" else "hybrid"
+        if layout != wanted:
+            raise ValueError(
+                f"disk.layout: {self.ami.virtualization} instances do not boot `{layout}`; write `layout: {wanted}`"
+            )
+        unable = [each for each in self.firmwares if each not in FIRMWARES[self.architecture]]
+        if unable:
+            able = " and ".join(FIRMWARES[self.architecture])
+            raise ValueError(
+                f"ami.boot_mode: {self.ami.boot_mode}: a disk for {self.architecture} boots by {able} alone; delete the key"
+            )
         return self
+
+    @property
+    def boot_mode(self) -> BootMode | None:
+        """What the AMI is registered with: all that the disk can, unless less is wanted; nothing for paravirtual ones."""
+        if self.ami.virtualization == "paravirtual":
+            return None
+        return self.ami.boot_mode or BOOT_MODES[FIRMWARES[self.architecture]]
+
+    @property
+    def firmwares(self) -> tuple[Firmware, ...]:
+        """By which it is to boot, and is proved to; none where a kernel is given from outside."""
+        return next((able for able, mode in BOOT_MODES.items() if mode == self.boot_mode), ())
 
 
 class AptImage(Image):

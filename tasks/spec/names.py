@@ -121,6 +121,21 @@ class Shelf:
         return self.bundle_folder / f"{prefix or self.img.name}.manifest.xml"
 
     @property
+    def blocks(self) -> Path:
+        """The block list: what an EBS-backed image has in a manifest's place."""
+        return self.here / f"{self.image}.blocks.json"
+
+    @property
+    def ledger(self) -> Path:
+        """The block list of the snapshot that was made last: what the next one may be a child of."""
+        return self.there / "snapshot.blocks.json"
+
+    @property
+    def journal(self) -> Path:
+        """What of a snapshot was acknowledged so far; there as long as it is not completed."""
+        return self.there / "upload.journal"
+
+    @property
     def bundle(self) -> Path:
         return self.there / "bundle.stamp"
 
@@ -197,6 +212,11 @@ def schema_of(model: str) -> Path:
 
 def filesystem_id(image: str) -> uuid.UUID:
     return uuid.uuid5(NAMESPACE, f"{image} root")
+
+
+def disk_id(image: str, part: str) -> uuid.UUID:
+    """Of the partition table (`part`: disk), and of each partition in it."""
+    return uuid.uuid5(NAMESPACE, f"{image} {part}")
 
 
 def hash_seed(image: str) -> uuid.UUID:

@@ -208,15 +208,22 @@ class Check(Part):
     detail: str
 
 
-class BootReport(Record):
-    """Evidence that an image booted and let its key in."""
+class Started(Part):
+    """One boot of an image, from power on to the last check."""
 
-    sha256: str  # of the image that booted
+    firmware: str  # bios, uefi; or whose kernel it was started with, where the disk has no boot loader
+    drive: str  # what the root disk was: virtio, nvme, scsi
     accelerator: str
     because: str  # why not KVM, or nothing
-    firmware: str
     seconds: float  # from power on to the first login
     checks: tuple[Check, ...]
+
+
+class BootReport(Record):
+    """Evidence that an image booted, by each firmware that it claims, and let its key in."""
+
+    sha256: str  # of the image that booted
+    boots: tuple[Started, ...]
     at: datetime
 
 
@@ -242,13 +249,27 @@ class Stored(Part):
     size: int
 
 
-class UploadReceipt(Receipt):
-    """A bundle lies in a bucket, whole."""
+class BlockList(Record):
+    """The bundle of an EBS-backed image: what must be written to a snapshot. Every other block is one that nobody reads."""
 
-    digest: str  # of the bundle
-    bucket: str
-    location: str  # bucket/key of the manifest, as RegisterImage wants it
-    objects: tuple[Stored, ...]
+    version: int
+    sha256: str  # of the image
+    digest: str  # of sizes and blocks: equal snapshots have equal digests
+    block_size: int
+    volume_size: int  # bytes, whole GiB
+    unread: tuple[
+        str, ...
+    ]  # by whose word blocks were left out: "gpt", "fat32 at 2097152", "ext4 at 67108864"
+    blocks: tuple[tuple[int, str], ...]  # index and SHA-256, by ascending index
+
+
+class UploadReceipt(Receipt):
+    """A bundle lies in a bucket, or a snapshot holds its blocks, whole."""
+
+    digest: str  # of the bundle, or of the block list
+    location: str  # bucket/key of the manifest, as RegisterImage wants it; or the snapshot's id
+    bucket: str = ""
+    objects: tuple[Stored, ...] = ()
 
 
 class AmiReceipt(Receipt):
