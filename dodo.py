@@ -21,6 +21,7 @@ from pathlib import Path
 from tasks import (
     ami,
     authorize,
+    blocks,
     boot,
     bundle,
     console,
@@ -38,6 +39,7 @@ from tasks import (
     rootfs,
     scan,
     schema,
+    snapshot,
     ssh,
     terminate,
     upload,
@@ -233,36 +235,60 @@ def task_scan() -> Iterator[Step]:
 
 @leaving_out(OTHERS)
 def task_bundle() -> Iterator[Step]:
-    """<image>.img → <image>.img.manifest.xml and parts: compressed, encrypted, signed"""
+    """<image>.img → what is sent: the list of its blocks; of S3-backed images, manifest and encrypted, signed parts"""
     for image, at in shelves():
-        yield step(
-            image.name,
-            bundle,
-            bundle.Order.of(image, PROJECT.account),
-            needs={
-                "stamp": at.img_stamp,
-                "key": at.signing_key,
-                "certificate": at.certificate,
-                "ec2_certificate": names.recipient(CLOUD, HOME),
-            },
-            makes={"manifest": at.manifest(image.bundle.prefix), "bundle": at.bundle},
-            given={"image": at.img},
-            sweep=[at.bundle_folder],
-        )
+        yield listed(image, at) if image.ami.backing == "ebs" else bundled(image, at)
+
+
+def listed(image: Image, at: Shelf) -> Step:
+    return step(
+        image.name,
+        blocks,
+        blocks.Order(image=image.name),
+        needs={"stamp": at.img_stamp},
+        makes={"blocks": at.blocks},
+        given={"image": at.img},
+    )
+
+
+def bundled(image: Image, at: Shelf) -> Step:
+    return step(
+        image.name,
+        bundle,
+        bundle.Order.of(image, PROJECT.account),
+        needs={
+            "stamp": at.img_stamp,
+            "key": at.signing_key,
+            "certificate": at.certificate,
+            "ec2_certificate": names.recipient(CLOUD, HOME),
+        },
+        makes={"manifest": at.manifest(image.bundle.prefix), "bundle": at.bundle},
+        given={"image": at.img},
+        sweep=[at.bundle_folder],
+    )
 
 
 @leaving_out(OTHERS)
 def task_upload() -> Iterator[Step]:
-    """manifest and parts → a bucket of the cloud; the receipt is upload.stamp"""
+    """what is to be sent → a snapshot, or a bucket, of the cloud; the receipt is upload.stamp"""
     for image, at in shelves():
+        ebs = image.ami.backing == "ebs"
+        made = (
+            {"stamp": at.img_stamp, "blocks": at.blocks}
+            if ebs
+            else {"manifest": at.manifest(image.bundle.prefix), "bundle": at.bundle}
+        )
+        growing = {"img": at.img, "ledger": at.ledger, "journal": at.journal} if ebs else {}
+        stage = snapshot if ebs else upload
         yield step(
             image.name,
-            upload,
-            upload.Order(image=image.name, cloud=CLOUD),
-            needs={"manifest": at.manifest(image.bundle.prefix), "bundle": at.bundle},
+            stage,
+            stage.Order(image=image.name, cloud=CLOUD),
+            needs=made,
             makes={"receipt": at.upload},
-            given={"home": at.home},
+            given={"home": at.home, **growing},
             doubts={FORGOTTEN: partial(local.forgotten, at.upload, at.home)},
+            sweep=[at.ledger, at.journal] if ebs else [],
         )
 
 
@@ -392,7 +418,14 @@ def task_deregister() -> Iterator[Step]:
         yield deed(
             deregister,
             deregister.Order(image=image.name, cloud=CLOUD),
-            given={"home": HOME, "ami_id": at.ami_id, "receipt": at.ami, "upload": at.upload},
+            given={
+                "home": HOME,
+                "ami_id": at.ami_id,
+                "receipt": at.ami,
+                "upload": at.upload,
+                "ledger": at.ledger,
+                "journal": at.journal,
+            },
             params=[deregister.AMI, deregister.ALL, deregister.FORCE, YES],
             name=image.name,
         )

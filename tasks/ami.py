@@ -1,38 +1,43 @@
-"""A bundle in a bucket to a registered image, once: whatever was done before is found by its content.
+"""What was uploaded to a registered image, once: whatever was done before is found by its content.
 
-In:    the receipt of the upload, and the evidence: boot.json, scan.json
+In:    the receipt of the upload, and the evidence: boot.json, scan.json; of some images, UEFI variables
 Out:   ami.json, and ami-id with nothing but the id
-Needs: ec2:DescribeImages, RegisterImage, CreateTags
+Needs: ec2:DescribeImages, RegisterImage, CreateTags; of EBS-backed images DescribeSnapshots; of those with
+       UEFI variables DescribeImageAttribute
 """
 
-import time
-from collections.abc import Callable, Iterable, Mapping
+import base64
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from pydantic import Field
 
-from tasks.cloud import ec2, tags
+from tasks.cloud import described, ec2, registering, snapshots, tags
 from tasks.cloud.clients import Cloud, connect
+from tasks.cloud.registering import Wish
 from tasks.kit import files
-from tasks.kit.fault import CloudFault, ImageFault
+from tasks.kit.fault import CloudFault, ConfigFault
 from tasks.kit.report import Report
+from tasks.plan import evidence
 from tasks.spec import names, record
+from tasks.spec.ami import BootMode, Firmware, Volume
 from tasks.spec.cloud import AMI_NAME, AmiName, CloudSpec, filled
 from tasks.spec.model import Image
 from tasks.spec.part import Part
+from tasks.spec.units import UNITS
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ec2.type_defs import (
         BlockDeviceMappingTypeDef,
-        ImageTypeDef,
+        EbsBlockDeviceTypeDef,
         RegisterImageRequestTypeDef,
     )
 
 RECIPE = 1
-TOLD = 20  # findings that a fault names
+LARGEST_UEFI_DATA = 64000  # characters, by RegisterImage's model
 
 
 class Order(Part):
@@ -43,30 +48,44 @@ class Order(Part):
     name: AmiName
     description: str = Field(max_length=255)
     architecture: Literal["i386", "x86_64", "arm64"]
+    backing: Literal["ebs", "s3"]
     virtualization: Literal["paravirtual", "hvm"]
+    boot_mode: BootMode | None  # S3-backed images are registered without
+    firmwares: tuple[Firmware, ...]  # by which it must have booted
     kernel_id: str | None
     ramdisk_id: str | None
     root_device_name: str
     block_devices: Mapping[
         str, str
     ]  # virtual name to device, as in the manifest; EC2 is told of ephemeralN alone
+    volume: Volume
+    volumes: Mapping[str, Volume]
     imds: Literal["v2", "optional"]
     ena: bool
+    tpm: bool
+    uefi_data: str | None
     tags: Mapping[str, str]
 
     @classmethod
     def of(cls, image: Image, cloud: CloudSpec) -> Self:
-        told = image.ami.model_dump(exclude={"backing"})
-        return cls(image=image.name, cloud=cloud, architecture=image.architecture, **told)
+        told = {key: getattr(image.ami, key) for key in type(image.ami).model_fields}
+        told |= {
+            "image": image.name,
+            "cloud": cloud,
+            "architecture": image.architecture,
+            "boot_mode": image.boot_mode if image.ami.backing == "ebs" else None,
+            "firmwares": image.firmwares,
+        }
+        return cls(**told)
 
 
 @dataclass(frozen=True)
-class Wish:
-    """The image as it should be registered, wholly resolved."""
+class Source:
+    """What an image is made of."""
 
-    name: str
-    digest: str
-    request: "RegisterImageRequestTypeDef"
+    location: str  # bucket/key of a manifest, or a snapshot's id
+    size: int  # bytes, of the disk image
+    encrypted: bool = False
 
 
 def body(
@@ -80,16 +99,28 @@ def body(
     home: Path,
     ami_id: Path,
     receipt: Path,
+    uefi_data: Path | None = None,
 ) -> None:
+    """`uefi_data`: there if the order names it."""
     stored, image = record.UploadReceipt.read(upload), record.ImgStamp.read(img)
-    evidence = record.BootReport.read(boot)
-    check(image, stored, evidence, record.ScanReport.read(scan))
+    booted, scanned = record.BootReport.read(boot), record.ScanReport.read(scan)
+    evidence.same(image, stored, booted, scanned)
+    evidence.uploaded(stored, order.image, ebs=order.backing == "ebs")
+    evidence.booted(booted, image.file.name, order.firmwares)
+    evidence.clean(scanned, image.file.name)
+    variables = variables_of(order, uefi_data)
     report.said(f"connecting to {order.cloud.name}")
     cloud = connect(order.cloud, home)
     check_place(stored, cloud)
-    wish = wished(order, stored, image)
+    client = cloud.ec2()
+    source = source_of(order, client, stored, image, upload)
+    wish = wished(order, stored, image, source, variables)
     report.said(f"registering {wish.name}")
-    found = obtained(cloud.ec2(), wish)
+    found = registering.obtained(client, wish)
+    if variables and not registering.holds(client, found["ImageId"], variables):
+        report.noted(
+            "whether its UEFI variables are there could not be seen: ec2:DescribeImageAttribute is not permitted"
+        )
     proof = record.AmiReceipt(
         account=cloud.account,
         region=cloud.region,
@@ -98,7 +129,7 @@ def body(
         sha256=stored.sha256,
         digest=wish.digest,
         location=stored.location,
-        boot=evidence,
+        boot=booted,
         cloud_id=cloud.id,
         at=record.now(),
     )
@@ -106,67 +137,71 @@ def body(
     files.write(ami_id, f"{proof.id}\n")
 
 
-def check(
-    image: record.ImgStamp,
-    stored: record.UploadReceipt,
-    boot: record.BootReport,
-    scan: record.ScanReport,
-) -> None:
-    """Raises ImageFault unless this very image was uploaded, booted, and passed its scan."""
-    for what, sha256 in (
-        ("the upload", stored.sha256),
-        ("boot.json", boot.sha256),
-        ("scan.json", scan.sha256),
-    ):
-        if sha256 != image.file.sha256:
-            raise ImageFault(
-                f"{what} is of another image ({sha256[:12]}) than {image.file.name} ({image.file.sha256[:12]})",
-                hint="run doit again: what is stale is made anew",
-            )
-    if failed := [f"{check.name}: {check.detail}" for check in boot.checks if not check.passed]:
-        raise ImageFault(
-            f"{image.file.name} did not boot as it should, and is not registered",
-            evidence=failed,
-            hint="console.log has what it said; put it right in the image's configuration and run doit again",
+def variables_of(order: Order, path: Path | None) -> str:
+    """A UEFI variable store, as RegisterImage takes it, or nothing. Raises ConfigFault for what is none."""
+    if path is None:
+        if order.uefi_data:
+            raise AssertionError(f"the task handed over no {order.uefi_data}")
+        return ""
+    text = "".join(path.read_text(errors="replace").split())
+    try:
+        held = base64.b64decode(text, validate=True)
+    except ValueError:
+        held = b""
+    if not held or len(text) > LARGEST_UEFI_DATA:
+        raise ConfigFault(
+            f"{path.name} is no UEFI variable store: base64, at most {LARGEST_UEFI_DATA} characters",
+            where=f"{path}: ami.uefi_data",
+            hint=f"uefivars -i none -o aws -O {path} -P PK.esl -K KEK.esl --db db.esl",
         )
-    if not boot.checks:
-        raise ImageFault(
-            "boot.json tells of no check: nothing shows that the image boots",
-            hint="delete it and run doit again",
-        )
-    if scan.findings:
-        raise ImageFault(
-            f"the scan found {len(scan.findings)} thing(s) in {image.file.name} that no image should hold; it is not registered",
-            evidence=found_by(scan.findings),
-            hint="keep them out of the image, or name them in `allow_findings:` of its configuration",
-        )
-
-
-def found_by(findings: tuple[record.Finding, ...]) -> Iterable[str]:
-    yield from (f"{finding.path}: {finding.reason}" for finding in findings[:TOLD])
-    if len(findings) > TOLD:
-        yield f"and {len(findings) - TOLD} more"
+    return text
 
 
 def check_place(stored: record.UploadReceipt, cloud: Cloud) -> None:
-    """Raises CloudFault when the bundle lies in another account or region than we are in now."""
+    """Raises CloudFault when what was uploaded lies in another account or region than we are in now."""
     there, here = (
         (stored.account, stored.region, stored.cloud_id),
         (cloud.account, cloud.region, cloud.id),
     )
     if there != here:
         raise CloudFault(
-            f"the bundle was uploaded to account {there[0]} in {there[1]}, but {cloud.name} is now {here[0]} in {here[1]}"
+            f"it was uploaded to account {there[0]} in {there[1]}, but {cloud.name} is now {here[0]} in {here[1]}"
             + (", and has forgotten what it held" if there[:2] == here[:2] else ""),
             where=stored.location,
             hint="choose the credentials and the region of before, or delete the upload's receipt and run doit again",
         )
 
 
-def wished(order: Order, stored: record.UploadReceipt, image: record.ImgStamp) -> Wish:
+def source_of(
+    order: Order, client: "EC2Client", stored: record.UploadReceipt, image: record.ImgStamp, upload: Path
+) -> Source:
+    """Raises CloudFault unless a snapshot is there, whole, ours, and as it should be; of bundles EC2 itself will see that."""
+    size = image.file.size
+    if order.backing == "s3":
+        return Source(stored.location, size)
+    found = snapshots.by_id(client, stored.location)
+    wrong = described.troubles(found, order.cloud.ebs, stored.account, order.image, stored.sha256, size)
+    if wrong:
+        raise CloudFault(
+            f"{stored.location}, of which {order.image} is to be made, {wrong[0]}",
+            evidence=wrong[1:],
+            where=ec2.where(client),
+            hint=f"delete {upload} and run doit again: a good one is found, or made anew",
+        )
+    return Source(stored.location, size, encrypted=bool(found and found.get("Encrypted")))
+
+
+def wished(
+    order: Order,
+    stored: record.UploadReceipt,
+    image: record.ImgStamp,
+    source: Source,
+    variables: str = "",
+) -> Wish:
     """Nothing is left to EC2's defaults: they are i386 and paravirtual."""
-    plain = order.model_dump(mode="json", exclude={"cloud"})
-    digest = files.digest({"bundle": stored.digest, "location": stored.location, "order": plain})
+    plain = order.model_dump(mode="json", exclude={"cloud", "uefi_data"})
+    said = {"bundle": stored.digest, "location": stored.location, "order": plain, "uefi_data": variables}
+    digest = files.digest(said)
     name = filled(order.name, image=order.image, date=f"{image.made:%Y%m%d}", digest=digest[:12])
     if not AMI_NAME.fullmatch(name):
         raise CloudFault(
@@ -181,89 +216,73 @@ def wished(order: Order, stored: record.UploadReceipt, image: record.ImgStamp) -
         names.DIGEST_TAG: digest,
         names.SHA256_TAG: stored.sha256,
     }
-    return Wish(name, digest, requested(order, name, stored.location, labels))
+    request = requested(order, name, source, labels, variables)
+    return Wish(name, digest, request, source.encrypted)
 
 
 def requested(
-    order: Order, name: str, location: str, labels: Mapping[str, str]
+    order: Order, name: str, source: Source, labels: Mapping[str, str], variables: str
 ) -> "RegisterImageRequestTypeDef":
+    """All of RegisterImage's own words, but SriovNetSupport: nothing here shows that the image has that driver, and without
+    it the types that had such a card give another.
+    """
     request: RegisterImageRequestTypeDef = {
         "Name": name,
         "Description": order.description,
-        "ImageLocation": location,
         "Architecture": order.architecture,
         "VirtualizationType": order.virtualization,
         "KernelId": order.kernel_id or "",
         "RamdiskId": order.ramdisk_id or "",
         "RootDeviceName": order.root_device_name,
-        "BlockDeviceMappings": mappings(order.block_devices),
+        "BlockDeviceMappings": [*volumes(order, source), *disks(order.block_devices)],
         "EnaSupport": order.ena,
+        "UefiData": variables,
+        # RegisterImage tags images alone; a snapshot has its own tags since it was started.
         "TagSpecifications": [{"ResourceType": "image", "Tags": tags.listed(labels)}],
     }
+    if order.backing == "s3":
+        request["ImageLocation"] = source.location
+    if order.boot_mode:
+        request["BootMode"] = order.boot_mode
     if order.imds == "v2":
         request["ImdsSupport"] = "v2.0"
+    if order.tpm:
+        request["TpmSupport"] = "v2.0"
     said = {key: value for key, value in request.items() if value not in ("", [])}
     return cast("RegisterImageRequestTypeDef", said)
 
 
-def mappings(block_devices: Mapping[str, str]) -> "list[BlockDeviceMappingTypeDef]":
-    """What EC2 is told: the manifest alone knows of ami, root and swap."""
+def volumes(order: Order, source: Source) -> "Iterator[BlockDeviceMappingTypeDef]":
+    """The root, from the snapshot; then those that are empty. S3-backed images have none."""
+    if order.backing == "s3":
+        return
+    root = {**ebs(order.volume, order.volume.size or source.size), "SnapshotId": source.location}
+    yield {"DeviceName": order.root_device_name, "Ebs": cast("EbsBlockDeviceTypeDef", root)}
+    for device, volume in sorted(order.volumes.items()):
+        empty = ebs(volume, volume.size or 0)
+        if order.cloud.ebs.encrypted:
+            empty["Encrypted"] = (
+                True  # of a snapshot's volume that cannot be said: it is as its snapshot
+            )
+        yield {"DeviceName": device, "Ebs": cast("EbsBlockDeviceTypeDef", empty)}
+
+
+def ebs(volume: Volume, size: int) -> dict[str, Any]:
+    """`size`: bytes."""
+    said = {
+        "VolumeType": volume.type,
+        "VolumeSize": size // UNITS["GiB"],
+        "Iops": volume.iops,
+        "Throughput": volume.throughput,
+        "DeleteOnTermination": volume.delete_on_termination,
+    }
+    return {key: value for key, value in said.items() if value is not None}
+
+
+def disks(block_devices: Mapping[str, str]) -> "list[BlockDeviceMappingTypeDef]":
+    """What EC2 is told of the instance's own: the manifest alone knows of ami, root and swap."""
     return [
         {"DeviceName": f"/dev/{device.removeprefix('/dev/')}", "VirtualName": virtual}
         for virtual, device in sorted(block_devices.items())
         if virtual.startswith("ephemeral")
     ]
-
-
-def obtained(
-    client: "EC2Client", wish: Wish, *, pause: Callable[[float], None] = time.sleep
-) -> "ImageTypeDef":
-    """The one image of this content: found, or registered now."""
-    image = standing(client, wish) or ec2.register(client, wish.request) or emerging(client, wish, pause)
-    found = ec2.available(client, image, pause=pause)
-    if differences := ec2.differences(found, wish.request):
-        raise CloudFault(
-            f"{image} is not as it was asked for",
-            evidence=differences,
-            where=ec2.where(client),
-            hint=f"aws ec2 deregister-image --image-id {image}, and run doit again",
-        )
-    return found
-
-
-def standing(client: "EC2Client", wish: Wish) -> str | None:
-    """The id of our image, if it is registered. Raises CloudFault when there are several, or its name is another's."""
-    mine = ec2.with_digest(client, wish.digest)
-    if len(mine) > 1:
-        ids = ", ".join(sorted(image["ImageId"] for image in mine))
-        raise CloudFault(
-            f"{len(mine)} images hold this very content, and one was expected: {ids}",
-            where=ec2.where(client),
-            hint="keep one and deregister the rest: aws ec2 deregister-image --image-id ...",
-        )
-    if mine:
-        return mine[0]["ImageId"]
-    if others := ec2.with_name(client, wish.name):
-        other = others[0]
-        holder = tags.mapped(other.get("Tags", ())).get(names.IMAGE_TAG, "an image that is not ours")
-        raise CloudFault(
-            f"the name {wish.name} is taken by {other['ImageId']}, which is of other content ({holder})",
-            where=ec2.where(client),
-            hint="write {digest} into `ami.name:`, or deregister that image",
-        )
-    return None
-
-
-def emerging(client: "EC2Client", wish: Wish, pause: Callable[[float], None]) -> str:
-    """Our image, after EC2 said that its name is taken or said nothing: the deed was done, lists lag behind it."""
-    waited = 0.0
-    while waited <= ec2.VISIBLE:
-        if image := standing(client, wish):
-            return image
-        pause(step := ec2.PAUSES[2])
-        waited += step
-    raise CloudFault(
-        f"whether {wish.name} was registered is not known: EC2's answer was lost, and no image of ours shows",
-        where=ec2.where(client),
-        hint="run doit again: it looks first",
-    )

@@ -1,37 +1,48 @@
-"""<image>.img → boot.json, console.log: the image boots under QEMU and lets its key in.
+"""<image>.img → boot.json, console.log: the image boots under QEMU, by each firmware that it claims, and lets its key in.
 
 In:    <image>.img with its stamp; the private SSH key; the packages of rootfs.stamp
 Out:   boot.json (how it booted and what was checked) and console.log
-Needs: qemu-system, qemu-img, ssh; KVM where it works, and several times the time where it does not
+Needs: qemu-system, qemu-img, ssh, UEFI; KVM where it works, and several times the time where it does not
 
-The image is not changed: the guest writes to an overlay that is thrown away.
+The image is not changed: each guest writes to an overlay that is thrown away.
 """
 
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.distro import system
 from tasks.distro.systems import System
 from tasks.kit import files, imds
-from tasks.kit.ext import Ext
 from tasks.kit.fault import ImageFault
-from tasks.kit.imds import Metadata
 from tasks.kit.proc import Command, ask, run
-from tasks.kit.qemu import Guest, free_port
+from tasks.kit.qemu import Guest, arrivals, available, free_ports
 from tasks.kit.report import Report
-from tasks.plan import inspection, instancestore, login, machine, menulst, pvgrub
+from tasks.plan import (
+    bootmenu,
+    firmware,
+    inspection,
+    instancestore,
+    login,
+    machine,
+    menulst,
+    proof,
+)
 from tasks.plan.content import rendered
-from tasks.plan.machine import Era, Machine
+from tasks.plan.machine import Era, Flash, Machine
+from tasks.plan.proof import Way
+from tasks.plan.pvgrub import Start
+from tasks.spec.ami import Firmware
 from tasks.spec.model import Architecture, Boot, Image
 from tasks.spec.part import Part
-from tasks.spec.record import BootReport, Check, ImgStamp, Package, RootfsStamp, now
+from tasks.spec.record import BootReport, Check, ImgStamp, Package, RootfsStamp, Started, now
 from tasks.spec.tool import Tool
 
-RECIPE = 1
+RECIPE = 2
 CHECKS: Mapping[Era, str] = {"today": "boot-check.sh", "2008": "sysv/boot-check.sh"}
 PROMISES: Mapping[Era, tuple[str, ...]] = {"today": inspection.TODAY, "2008": inspection.OF_2008}
 SSH = 22
@@ -49,6 +60,7 @@ class Order(Part):
     architecture: Architecture  # of the machine
     user: str
     boot: Boot
+    firmwares: tuple[Firmware, ...] = ()  # by which it claims to boot
 
     @classmethod
     def of(cls, image: Image, lender: Image | None = None) -> "Order":
@@ -60,6 +72,7 @@ class Order(Part):
             architecture=(lender or image).architecture,
             user=image.ssh.user,
             boot=image.boot,
+            firmwares=() if lender else image.firmwares,
         )
 
     @property
@@ -70,6 +83,20 @@ class Order(Part):
     def template(self) -> str:
         """What looks around inside."""
         return CHECKS[self.system.era]
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        return proof.ways(self.firmwares, self.system.era)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What every guest is made from. `start`: the kernel, where none is started by a firmware."""
+
+    img: Path
+    key: Path
+    log: Path
+    start: Start | None
 
 
 def tools(order: Order) -> tuple[Tool, ...]:
@@ -83,6 +110,7 @@ def tools(order: Order) -> tuple[Tool, ...]:
             "qemu-img",
         ),
         Tool("ssh", "to log in to it", "openssh-client", "openssh-clients"),
+        *((firmware.uefi(order.architecture),) if "uefi" in order.firmwares else ()),
         *(instancestore.TOOLS if order.system.era == "2008" else ()),
     )
 
@@ -103,106 +131,139 @@ def body(
     lender_stamp: Path | None = None,
 ) -> None:
     """`lender`: an image whose kernel this one is booted with, instead of its own."""
-    image = ImgStamp.read(img_stamp).file
-    image.check(img)
-    packages = RootfsStamp.read(rootfs_stamp).packages
+    stamp = ImgStamp.read(img_stamp)
+    stamp.file.check(img)
+    source, layout = img, stamp.layout
     if lender and lender_stamp:
-        ImgStamp.read(lender_stamp).file.check(lender)
+        lent = ImgStamp.read(lender_stamp)
+        lent.file.check(lender)
+        source, layout = lender, lent.layout
+    start = None if order.firmwares else _start(img, source, layout)
     query = {"package_query": order.system.package_query}
     script = rendered(order.template, templates[order.template].read_text(), query)
-    with _guest(order, img, private_key, log, lender) as guest:
-        guest.power_on(report)
-        seconds = guest.wait(timeout=order.boot.timeout, report=report)
-        report.said("looking around inside")
-        checks = _inspected(
-            guest, script, packages, image.size + machine.ROOM, PROMISES[order.system.era]
-        )
-        files.write(console, guest.said)
-    image.check(img)
-    BootReport(
-        sha256=image.sha256,
+    packages = RootfsStamp.read(rootfs_stamp).packages
+    found: dict[Way, tuple[Started, str]] = {}
+    with _guests(order, Given(img, private_key, log, start)) as guests:
+        for way, guest, seconds in _arriving(order, guests, report):
+            report.said("looking around inside")
+            checks = _inspected(order, guest, script, packages, stamp.file.size + machine.ROOM)
+            guest.off()
+            found[way] = (_started(order, way, guest, seconds, checks), guest.said)
+    stamp.file.check(img)
+    consoles = [f"==> {way.name}, {way.drive} <==\n{found[way][1]}\n" for way in order.ways]
+    files.write(console, "".join(consoles))
+    boots = tuple(found[way][0] for way in order.ways)
+    BootReport(sha256=stamp.file.sha256, boots=boots, at=now()).write(boot)
+
+
+def _start(img: Path, source: Path, layout: str) -> Start:
+    """Kernel, initrd and command line, as the boot menu of the `source` says."""
+    try:
+        return bootmenu.start(source, layout)
+    except ImageFault as fault:
+        raise ImageFault(
+            f"{img.stem}: {fault.problem}", where=fault.where, hint=fault.hint or LEND
+        ) from fault
+
+
+def _started(order: Order, way: Way, guest: Guest, seconds: float, checks: tuple[Check, ...]) -> Started:
+    kernel = f"the kernel of {order.boot.kernel_of}" if order.boot.kernel_of else menulst.WHERE
+    return Started(
+        firmware=way.firmware or kernel,
+        drive=way.drive,
         accelerator=guest.accelerator,
         because=guest.because,
-        firmware=f"the kernel of {order.boot.kernel_of}" if lender else menulst.WHERE,
         seconds=round(seconds, 1),
         checks=checks,
-        at=now(),
-    ).write(boot)
+    )
+
+
+def _arriving(
+    order: Order, guests: Mapping[Way, Guest], report: Report
+) -> Iterator[tuple[Way, Guest, float]]:
+    """Each way with its guest, once that lets the key in, and seconds since power on; all at once where memory allows it."""
+    every = list(guests.items())
+    together = len(every) * order.boot.memory <= available()
+    for group in [every] if together else [[each] for each in every]:
+        first: Guest | None = None
+        for _, guest in group:
+            if first:  # what it found out of the accelerators is true for the others
+                guest.commands = {first.accelerator: guest.commands[first.accelerator]}
+                guest.because = first.because
+            guest.power_on(report)
+            first = guest
+        on = [guest for _, guest in group]
+        for number, seconds in arrivals(on, timeout=order.boot.timeout, report=report):
+            yield *group[number], seconds
 
 
 @contextmanager
-def _guest(order: Order, img: Path, key: Path, log: Path, lender: Path | None) -> Iterator[Guest]:
-    """A guest, ready to be switched on; it, and what it needed, is gone afterwards."""
-    folder = img.with_name("guest")
+def _guests(order: Order, given: Given) -> Iterator[Mapping[Way, Guest]]:
+    """A guest for each way, ready to be switched on; they, and what they needed, are gone afterwards."""
+    folder = given.img.with_name("guest")
     _empty(folder)  # a killed run may have left something
-    folder.mkdir()
-    port, console, era = free_port(), log.with_name("console.log"), order.system.era
     try:
-        disk = _disk(era, img, folder, log)
-        kernel, initrd, arguments = _extracted(lender or img, folder)
-        told, metadata = _told(order, key), folder / "metadata"
-        imds.lay(metadata, told)
-        plan = Machine(
-            order.architecture,
-            order.boot.memory,
-            disk,
-            kernel,
-            initrd,
-            machine.LENT_ARGUMENTS[era] if lender else arguments,
-            {SSH: port},
-            console,
-            era,
-            told.instance_id,
-            told.instance_type,
-            metadata=metadata,
-        )
-        able = machine.accelerators(order.architecture, os.uname().machine)
-        commands: dict[str, Command] = {each: plan.command(each) for each in able}
-        options = login.OPTIONS[era]
-        guest = Guest(
-            commands,
-            console=console,
-            port=port,
-            user=order.user,
-            key=key,
-            log=log,
-            ssh_options=options,
-        )
-        if "kvm" not in able:
-            guest.because = FOREIGN
-        try:
-            yield guest
-        finally:
-            guest.off()
+        with ExitStack() as stack:
+            guests = {}
+            for way, port in zip(order.ways, free_ports(len(order.ways)), strict=True):
+                here = folder / way.name
+                here.mkdir(parents=True)
+                guests[way] = _guest(order, given, way, here, port)
+                stack.callback(guests[way].off)
+            yield guests
     finally:
         _empty(folder)
 
 
-def _told(order: Order, key: Path) -> Metadata:
-    """What it hears of itself: that it is an instance, and whose key may log in; that image and all else is made up."""
-    public = ask(Command(("ssh-keygen", "-y", "-f", str(key)), "read the image's public key"))
-    number = "0123456789abcdef0"
-    return Metadata(
-        instance_id=f"i-{number}",
-        ami_id=f"ami-{number}",
-        instance_type=_type(order),
+def _guest(order: Order, given: Given, way: Way, folder: Path, port: int) -> Guest:
+    era = order.system.era
+    public = ask(Command(("ssh-keygen", "-y", "-f", str(given.key)), "read the image's public key"))
+    told = proof.metadata(
+        order.image,
         architecture=order.architecture,
-        region="us-east-1",
-        zone="us-east-1a",
-        account="0" * 12,
-        reservation_id=f"r-{number}",
-        address=machine.ADDRESS,
-        mac=machine.MAC,
-        launched=f"{now():%Y-%m-%dT%H:%M:%SZ}",
-        key_name=order.image,
+        era=era,
+        drive=way.drive,
         public_key=public,
+        launched=f"{now():%Y-%m-%dT%H:%M:%SZ}",
+    )
+    imds.lay(folder / "metadata", told)
+    kernel, initrd, arguments = _kernel(order, given.start, folder)
+    plan = Machine(
+        order.architecture,
+        order.boot.memory,
+        _disk(era, given.img, folder, given.log),
+        kernel,
+        initrd,
+        arguments,
+        {SSH: port},
+        given.log.with_name(f"console-{way.name}.log"),
+        way.drive,
+        _flash(order, folder) if way.firmware == "uefi" else None,
+        instance_id=told.instance_id,
+        instance_type=told.instance_type,
+        metadata=folder / "metadata",
+    )
+    able = machine.accelerators(order.architecture, os.uname().machine)
+    return Guest(
+        {each: plan.command(each) for each in able},
+        console=plan.console,
+        port=port,
+        user=order.user,
+        key=given.key,
+        log=given.log,
+        name=str(way),
+        firmware=way.firmware is not None,
+        ssh_options=login.OPTIONS[era],
+        because="" if "kvm" in able else FOREIGN,
     )
 
 
-def _type(order: Order) -> str:
-    if order.system.era == "2008":
-        return "m1.small"
-    return "m6g.large" if order.architecture == "arm64" else "m5.large"
+def _flash(order: Order, folder: Path) -> Flash:
+    """UEFI with variables of this guest's own: what another left there would decide what boots."""
+    code = firmware.uefi(order.architecture).path
+    variables = folder / "variables"
+    shutil.copyfile(firmware.variables(order.architecture, code), variables)
+    return Flash(code, variables)
 
 
 def _disk(era: Era, img: Path, folder: Path, log: Path) -> Path:
@@ -220,30 +281,27 @@ def _disk(era: Era, img: Path, folder: Path, log: Path) -> Path:
     return disk
 
 
-def _extracted(img: Path, folder: Path) -> tuple[Path, Path | None, str]:
-    """Kernel, initrd and command line, as the image's own boot menu says."""
-    with Ext.open(img) as fs:
-        try:
-            start = pvgrub.start(fs)
-        except ImageFault as fault:
-            raise ImageFault(
-                f"{img.stem}: {fault.problem}", where=fault.where, hint=fault.hint or LEND
-            ) from fault
+def _kernel(order: Order, start: Start | None, folder: Path) -> tuple[Path | None, Path | None, str]:
+    """Kernel, initrd and command line, where no firmware finds them."""
+    if start is None:
+        return None, None, ""
     kernel, initrd = folder / "kernel", folder / "initrd"
     kernel.write_bytes(start.kernel)
     if start.initrd is not None:
         initrd.write_bytes(start.initrd)
-    return kernel, initrd if start.initrd is not None else None, start.arguments
+    lent = machine.LENT_ARGUMENTS[order.system.era]
+    arguments = lent if order.boot.kernel_of else start.arguments
+    return kernel, initrd if start.initrd is not None else None, arguments
 
 
 def _inspected(
-    guest: Guest, script: str, packages: tuple[Package, ...], disk: int, promises: tuple[str, ...]
+    order: Order, guest: Guest, script: str, packages: tuple[Package, ...], disk: int
 ) -> tuple[Check, ...]:
     """Every check, all passed. Raises ImageFault with those that did not."""
     said = inspection.answers(guest.ssh("sh -s", stdin=script, timeout=SETTLED))
     checks = inspection.verdict(
         said,
-        promises=promises,
+        promises=PROMISES[order.system.era],
         packages=packages,
         disk=disk,
         now=time.time(),
@@ -251,7 +309,9 @@ def _inspected(
     )
     failed = [f"{check.name}: {check.detail}" for check in checks if not check.passed]
     if failed:
-        raise guest.fault(f"the image booted, but {len(failed)} of {len(checks)} checks failed", failed)
+        raise guest.fault(
+            f"{guest.name} came up, but {len(failed)} of {len(checks)} checks failed", failed
+        )
     return checks
 
 

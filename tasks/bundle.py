@@ -29,9 +29,10 @@ from tasks.kit.parallel import alongside, in_order
 from tasks.kit.report import Report, amount
 from tasks.plan import envelope, gnutar, gzipped
 from tasks.plan.manifest import LARGEST, PART, Manifest, Piece, document, part_names, signed
-from tasks.spec.model import S3_BACKED, Image, Prefix, Word
+from tasks.spec.model import S3_BACKED, Image, Prefix
 from tasks.spec.part import Part
 from tasks.spec.record import BundleStamp, ImgStamp, PartFile
+from tasks.spec.types import Word
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
@@ -42,6 +43,7 @@ BLOCK = files.CHUNK  # compressed by one thread at a time: larger ones gain unde
 MOST_THREADS = 16  # more than one writer keeps up with at ISA-L's speed; each holds two blocks
 AHEAD = 4  # blocks ready for the writer beyond one per thread: nobody waits, and memory stays small
 BEHIND = 4  # blocks that the digest of the tar stream may be late
+LACKING = "write `account:` and `ec2_certificate:` in the cloud's file; or `ami: {backing: ebs}` in the image's"
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
 # Names of a bundle's files, grown or growing.
@@ -54,7 +56,10 @@ class Order(Part):
 
     image: str
     architecture: Annotated[Literal["i386", "x86_64", "arm64"], Field(description="-r")]
-    account: Annotated[str, Field(pattern=r"^[0-9]{12}$", description="-u: 12 digits, no hyphens")]
+    account: Annotated[
+        Annotated[str, Field(pattern=r"^[0-9]{12}$")] | None,
+        Field(description="-u: 12 digits, no hyphens; nothing: the cloud lacks what a bundle needs"),
+    ]
     block_devices: Annotated[tuple[Mapping, ...], Field(description="-B")]
     kernel_id: Annotated[Word | None, Field(description="--kernel")]
     ramdisk_id: Annotated[Word | None, Field(description="--ramdisk")]
@@ -74,7 +79,7 @@ class Order(Part):
         return value
 
     @classmethod
-    def of(cls, image: Image, account: str) -> Self:
+    def of(cls, image: Image, account: str | None) -> Self:
         return cls(
             image=image.name,
             architecture=image.architecture,
@@ -107,11 +112,14 @@ def body(
     stamp: Path,
     key: Path,
     certificate: Path,
-    ec2_certificate: Path,
     manifest: Path,
     bundle: Path,
+    ec2_certificate: Path | None = None,
 ) -> None:
-    """The directory of `manifest` is the bundle's own: what an earlier run left there goes first."""
+    """The directory of `manifest` is the bundle's own: what an earlier run left there goes first.
+
+    There is no `ec2_certificate` where the order names no account.
+    """
     _startable(order)
     made = ImgStamp.read(stamp).file
     made.check(image)
@@ -150,12 +158,24 @@ def _stamp(
 
 
 def _startable(order: Order) -> None:
+    """Raises ConfigFault for what nobody could start."""
     if order.architecture not in S3_BACKED:
         raise ConfigFault(
             f"{order.image} cannot become an AMI: S3-backed ones start on {' and '.join(S3_BACKED)} alone",
             where=f"config/images/{order.image}.yaml: architecture: {order.architecture}",
-            hint=f"doit boot:{order.image} builds it and proves it",
+            hint=f"write `backing: ebs`; or leave it so: doit boot:{order.image} builds it and proves it",
         )
+    _owner(order)
+
+
+def _owner(order: Order) -> str:
+    if order.account is None:
+        raise ConfigFault(
+            f"{order.image} is S3-backed: its bundle names its owner, and is encrypted to EC2's certificate",
+            where="config/clouds: account, ec2_certificate",
+            hint=LACKING,
+        )
+    return order.account
 
 
 def _bundleable(image: Path, size: int) -> None:
@@ -169,8 +189,10 @@ def _bundleable(image: Path, size: int) -> None:
         )
 
 
-def _keys(key: Path, certificate: Path, ec2_certificate: Path) -> Keys:
+def _keys(key: Path, certificate: Path, ec2_certificate: Path | None) -> Keys:
     """Raises ConfigFault unless the private key is the certificate's."""
+    if ec2_certificate is None:
+        raise ConfigFault("there is no certificate of EC2's", hint=LACKING)
     private = envelope.private_key(key.read_bytes(), key)
     user = envelope.public_key(certificate.read_bytes(), certificate)
     ec2 = envelope.public_key(ec2_certificate.read_bytes(), ec2_certificate)
@@ -247,7 +269,7 @@ def _manifest(  # noqa: PLR0917 - a manifest is where all of this meets
     return Manifest(
         architecture=order.architecture,
         name=name,
-        user=order.account,
+        user=_owner(order),
         digest=digest,
         size=member.size,
         bundled_size=sum(part.size for part in parts),

@@ -10,14 +10,16 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Self
 
 from tasks.cloud import ec2, ending, erase, local, obey, s3
 from tasks.cloud.clients import Cloud, connect
 from tasks.kit.fault import ConfigFault
 from tasks.plan import verdict
-from tasks.plan.things import Bucket, Bundle, Others, Receipt, Uploads, Verdict
+from tasks.plan.things import Bucket, Bundle, Others, Receipt, Uploads, Verdict, is_snapshot
 from tasks.spec import names, record
 from tasks.spec.cloud import CloudSpec
+from tasks.spec.model import Image
 from tasks.spec.part import Part
 
 RECIPE = 1
@@ -47,6 +49,11 @@ CLEAR = {
 class Order(Part):
     image: str
     cloud: CloudSpec
+    backing: Literal["ebs", "s3"] = "s3"
+
+    @classmethod
+    def of(cls, image: Image, cloud: CloudSpec) -> Self:
+        return cls(image=image.name, cloud=cloud, backing=image.ami.backing)
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,11 @@ def body(
     cloud = connect(order.cloud, home)
     proof = record.UploadReceipt.of_place(upload, cloud.account, cloud.region, cloud.id)
     uploaded = proof.location if proof else ""
+    if not (manifest or prefix) and (is_snapshot(uploaded) or (order.backing == "ebs" and not uploaded)):
+        raise ConfigFault(
+            f"{order.image} is EBS-backed: there is no bundle of it, but a snapshot",
+            hint=f"doit deregister:{order.image} takes back both AMI and snapshot; --prefix names a bundle of before",
+        )
     place = place_of(order, cloud, manifest=manifest or ("" if prefix else uploaded), prefix=prefix)
     given = {f"--manifest={manifest}": manifest, f"--prefix={prefix}": prefix, "--clear": clear}
     wish = obey.Wish(f"delete_bundle:{order.image}", tuple(name for name, said in given.items() if said))

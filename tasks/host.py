@@ -140,7 +140,7 @@ def body(
     needed = _once((*tools, *(FOR_TESTS if tests else ())))
     manager = next((each for each in MANAGERS if tool(each.program)), None)
     if install:
-        _install(manager, [each for each in needed if not tool(each.program)])
+        _install(manager, [each for each in needed if not each.found])
     results = list(_checks(Path(order.build), looked_at, needed))
     for each in results:
         sys.stdout.write(f"{'ok' if each.passed else 'MISSING':8}{each.name:22} {each.detail}\n")
@@ -161,8 +161,10 @@ def _once(tools: Sequence[Tool]) -> list[Tool]:
 
 def _checks(build: Path, images: Collection[Needs], tools: Iterable[Tool]) -> Iterator[Result]:
     for each in tools:
-        found = tool(each.program)
-        yield Result(each.program, found is not None, f"{each.why}", f"needed {each.why}", each.apt)
+        lacking = f"needed {each.why}"
+        if each.files:
+            lacking += f"; none of these is there: {', '.join(each.files)}"
+        yield Result(each.program, each.found is not None, each.why, lacking, each.apt)
     yield _sandbox()
     yield _space(build, max(each.space for each in images))
     yield from _clock(dict.fromkeys(mirror for each in images for mirror in each.mirrors))

@@ -1,26 +1,29 @@
-"""rootfs.tar → <image>.img: the tree, what the configuration lays over it, and a file system of the two.
+"""rootfs.tar → <image>.img: the tree, what the configuration lays over it, and a disk of the two.
 
 In:    rootfs.tar with its stamp; templates/; the scripts of the configuration; the image's public SSH key
 Out:   <image>.img (sparse, `disk.size` bytes, the same bytes for the same inputs) and its stamp
-Needs: tar, mke2fs, debugfs, e2fsck; namespaces, but neither root nor a loop device
+Needs: tar, mke2fs, debugfs, e2fsck; for a hybrid disk GRUB, sfdisk, mkfs.fat and mtools as well; namespaces, but neither
+       root nor a loop device
 """
 
+import os
 import shlex
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tasks.distro import foreign, system
-from tasks.distro.systems import System, Way
-from tasks.kit import exttimes
+from tasks.distro.systems import BOOT_MENU, System, Way
+from tasks.kit import extplace, exttimes, grub
 from tasks.kit.ext import Ext
 from tasks.kit.fault import ConfigFault, Fault, ImageFault, ToolFault
-from tasks.kit.files import appearing, mark, sha256
-from tasks.kit.proc import Command, ask
+from tasks.kit.files import appearing, folder_for_now, mark, sha256
+from tasks.kit.proc import Command, ask, run
 from tasks.kit.report import Report
 from tasks.kit.sandbox import Sandbox, inhabited, mount_memory, mount_point, sandbox
-from tasks.plan import disk
+from tasks.kit.tree import append, clamp, run_script, unpack
+from tasks.plan import disk, hybrid
 from tasks.plan.content import Entry, Laid, authorized, overlay, rendered
 from tasks.spec import names
 from tasks.spec.model import Architecture, Disk, Image, LaidFile, Script, Ssh
@@ -29,7 +32,7 @@ from tasks.spec.record import FileStamp, ImgStamp, RootfsStamp, now
 from tasks.spec.source import AptRepository, YumRepository
 from tasks.spec.tool import SANDBOX, TAR, Tool
 
-RECIPE = 1
+RECIPE = 2
 FIRST_BOOT = "/usr/local/lib/doit-ami/first-boot"
 FIRST_BOOT_UNIT = "first-boot.service"
 PROFILE = "mke2fs.conf"
@@ -68,27 +71,30 @@ class Order(Part):
 
     @property
     def skeleton(self) -> tuple[Laid, ...]:
-        return self.system.skeleton + (self._way.skeleton if self._way else ())
+        return sum((way.skeleton for way in self._ways), self.system.skeleton)
 
     @property
     def units(self) -> tuple[str, ...]:
-        return self.system.units + (self._way.units if self._way else ())
+        return sum((way.units for way in self._ways), self.system.units)
 
     @property
-    def _way(self) -> Way | None:
-        return self.system.way(self.ssh.key_from)
+    def _ways(self) -> tuple[Way, ...]:
+        """What suits key and disk; `_runnable` tells where there is nothing."""
+        ways = self.system.layouts.get(self.disk.layout), self.system.way(self.ssh.key_from)
+        return tuple(way for way in ways if way)
 
     @property
     def system(self) -> System:
         return system(self.distro, self.release)
 
 
-def tools(_: Order) -> tuple[Tool, ...]:
+def tools(order: Order) -> tuple[Tool, ...]:
     ext = ("e2fsprogs", "e2fsprogs")
     return (
         Tool("mke2fs", "to make the file system", *ext),
         Tool("debugfs", "to write device nodes into it", *ext),
         Tool("e2fsck", "to check it", *ext),
+        *(hybrid.tools(order.architecture) if order.disk.layout == "hybrid" else ()),
         TAR,
         *SANDBOX,
     )
@@ -116,12 +122,17 @@ def body(
         with mount_point(img.with_name("tree")) as tree, sandbox(log=log) as box:
             mount_memory(box, tree)
             report.said("unpacking the root file system")
-            _unpack(box, tree, rootfs.absolute(), overlay(entries, epoch=order.epoch))
-            _append(box, tree, [entry for entry in entries if entry.append])
+            unpack(box, tree, rootfs.absolute(), overlay(entries, epoch=order.epoch))
+            append(box, tree, {each.path: each.data or b"" for each in entries if each.append})
             _chroot(box, tree, order, scripts, report)
             report.said("making the file system")
+            if order.disk.layout == "hybrid":
+                _partition(order, scratch, log)
             _make(box, tree, scratch.absolute(), order, templates[PROFILE])
-        report.said("checking it")
+        if order.disk.layout == "hybrid":
+            report.said("making the boot loader")
+            _install(order, scratch, img.with_name("grub"), log)
+        report.said("settling the file system")
         _settle(scratch, order, log)
         digest = sha256(scratch)
         mark(scratch, order.epoch, digest)  # a swapped image has another time
@@ -133,11 +144,18 @@ def body(
 
 
 def _runnable(order: Order) -> None:
+    where = f"config/images/{order.image}.yaml"
+    if order.disk.layout not in order.system.layouts:
+        raise ConfigFault(
+            "disk.layout: hybrid: nothing in this image would write a boot menu; its init is System V's",
+            where=f"{where}: disk.layout",
+            hint="write layout: none, and backing: s3",
+        )
     if order.system.way(order.ssh.key_from) is None:
         raise ConfigFault(
             f"ssh.key_from: nothing in this image would ask for its key; its init is System V's, and {order.ssh.key_from}"
             " came later",
-            where=f"config/images/{order.image}.yaml: ssh.key_from",
+            where=f"{where}: ssh.key_from",
             hint="write key_from: image",
         )
     late = [script.run for script in order.scripts if script.when == "first-boot"]
@@ -145,7 +163,7 @@ def _runnable(order: Order) -> None:
         raise ConfigFault(
             "scripts: nothing in this image would run them at its first boot",
             evidence=late,
-            where=f"config/images/{order.image}.yaml: scripts",
+            where=f"{where}: scripts",
             hint="its init is System V's: lay a script of /etc/rc.d/init.d and its link by `files` and a build script",
         )
 
@@ -194,33 +212,6 @@ def _before(stamp: Path) -> ImgStamp | None:
         return None
 
 
-def _unpack(box: Sandbox, tree: Path, rootfs: Path, layer: bytes) -> None:
-    untar = (
-        "tar",
-        "--extract",
-        "--numeric-owner",
-        "--preserve-permissions",
-        "--xattrs",
-        "--xattrs-include=*",
-    )
-    nodes = "--exclude=./dev/?*"
-    box.run(
-        Command(
-            (*untar, nodes, "--directory", str(tree), "--file", str(rootfs)),
-            "unpack the root file system",
-        )
-    )
-    over = (*untar, "--keep-directory-symlink", "--directory", str(tree), "--file", "-")
-    box.run(Command(over, "lay the configuration over it", stdin=layer))
-
-
-def _append(box: Sandbox, tree: Path, entries: Iterable[Entry]) -> None:
-    """From inside: where a link of the image points, it points within the image."""
-    for entry in entries:
-        argv = ("chroot", str(tree), "tee", "--append", entry.path)
-        box.run(Command(argv, f"append to {entry.path}", stdin=entry.data or b""))
-
-
 def _chroot(box: Sandbox, tree: Path, order: Order, scripts: Mapping[str, Path], report: Report) -> None:
     """Enable the services and run the scripts, with the few nodes and mounts they may rely on; no network."""
     env = {"SOURCE_DATE_EPOCH": str(order.epoch), "DEBIAN_FRONTEND": "noninteractive"}
@@ -231,40 +222,29 @@ def _chroot(box: Sandbox, tree: Path, order: Order, scripts: Mapping[str, Path],
         for script in order.scripts:
             if script.when == "build":
                 report.said(f"running {script.run}")
-                _script(box, tree, scripts[script.run].absolute(), env)
+                run_script(box, tree, scripts[script.run].absolute(), env)
+        if order.disk.layout == "hybrid":
+            _menu(box, tree, order, env)
 
 
-def _script(box: Sandbox, tree: Path, script: Path, env: Mapping[str, str]) -> None:
-    inside = f"/root/{script.name}"
-    bring = ("install", "-m", "755", str(script), f"{tree}{inside}")
-    box.run(Command(bring, f"bring {script.name} in"))
-    box.run(Command(("chroot", str(tree), inside), f"run {script.name}", env=env))
-    box.run(Command(("rm", f"{tree}{inside}"), f"take {script.name} out"))
+def _menu(box: Sandbox, tree: Path, order: Order, env: Mapping[str, str]) -> None:
+    if not box.ask(Command(("chroot", str(tree), BOOT_MENU), "write the boot menu", env=env)):
+        raise ConfigFault(
+            "packages: none of them brings a kernel, which a hybrid disk is booted with",
+            where=f"config/images/{order.image}.yaml: packages",
+            hint="add one: linux-image-cloud-amd64 is Debian's, kernel-core Fedora's",
+        )
 
 
 def _make(box: Sandbox, tree: Path, image: Path, order: Order, profile: Path) -> None:
-    clamp = (
-        "find",
-        str(tree),
-        "-xdev",
-        "-newermt",
-        f"@{order.epoch}",
-        "-exec",
-        "touch",
-        "-h",
-        "-d",
-        f"@{order.epoch}",
-        "{}",
-        "+",
-    )
-    box.run(Command(clamp, "clamp the times of the tree"))
+    clamp(box, tree, order.epoch)
     ids = (names.filesystem_id(order.image), names.hash_seed(order.image))
     make = disk.mke2fs(order.disk, tree, image, ids=ids, epoch=order.epoch, profile=profile)
     try:
         box.run(make)
     except ToolFault as fault:
         raise _too_small(box, tree, image, order, profile) or fault from fault
-    box.run(disk.mknods(order.devices, image, epoch=order.epoch))
+    box.run(disk.mknods(order.disk, order.devices, image, epoch=order.epoch))
 
 
 def _too_small(box: Sandbox, tree: Path, image: Path, order: Order, profile: Path) -> Fault | None:
@@ -276,22 +256,46 @@ def _too_small(box: Sandbox, tree: Path, image: Path, order: Order, profile: Pat
         box.run(disk.mke2fs(feigned, tree, image, ids=ids, epoch=order.epoch, profile=profile))
     except ToolFault:
         return None  # it was something else
-    with Ext.open(image) as fs:
+    with Ext.open(image, hybrid.root_at(order.disk.layout)) as fs:
         used = fs.block_size * (fs.blocks - fs.free_blocks)
     return ImageFault(
         disk.too_small(order.disk, used), where=f"config/images/{order.image}.yaml: disk.size"
     )
 
 
+def _partition(order: Order, image: Path, log: Path) -> None:
+    """An empty disk with its table."""
+    os.truncate(image, order.disk.size)
+    table = hybrid.partition(order.disk, image, name=order.image, architecture=order.architecture)
+    run(table, log=log)
+
+
+def _install(order: Order, image: Path, work: Path, log: Path) -> None:
+    """GRUB, for each firmware that starts the disk."""
+    name, epoch, root = order.image, order.epoch, names.filesystem_id(order.image)
+    with folder_for_now(work) as folder:
+
+        def made(loader: hybrid.Loader) -> Path:
+            early = hybrid.early(loader, root)
+            return grub.made(hybrid.MKIMAGE.path, loader.plan, early, folder, epoch=epoch, log=log)
+
+        if loader := hybrid.bios(order.architecture):
+            boot, room = loader.tool.path.with_name("boot.img"), hybrid.ESP_AT - hybrid.CORE_AT
+            grub.place(image, boot, made(loader), core_at=hybrid.CORE_AT, room=room)
+        if loader := hybrid.uefi(order.architecture):
+            for command in hybrid.system_partition(image, made(loader), name, loader, epoch=epoch):
+                run(command, log=log)
+
+
 def _settle(image: Path, order: Order, log: Path) -> None:
-    """What mke2fs leaves to chance is set, and a file system that has a fault goes no further."""
-    with Ext.open(image) as fs:  # debugfs ends with 0 whatever it could not do
+    """What mke2fs leaves to chance is set, places among it; and a file system that has a fault goes no further."""
+    at = hybrid.root_at(order.disk.layout)
+    with Ext.open(image, at) as fs:  # debugfs ends with 0 whatever it could not do
         lacking = [name for name in order.devices if not stat.S_ISCHR(fs.lookup(f"/dev/{name}").mode)]
     if lacking:
         raise ToolFault("debugfs made no device nodes", evidence=lacking, where=str(log))
-    exttimes.settle_times(image, order.epoch)
-    ask(
-        Command(
-            ("e2fsck", "-f", "-n", str(image)), "check the file system", env=disk.settings(order.epoch)
-        )
-    )
+    if order.disk.layout == "hybrid" and order.disk.filesystem == "ext4":
+        # Where the disk is too full for it, later snapshots are larger, and nothing is worse.
+        extplace.place(image, offset=at)
+    exttimes.settle_times(image, order.epoch, offset=at)
+    ask(disk.check(order.disk, image, epoch=order.epoch))

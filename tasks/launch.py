@@ -68,6 +68,7 @@ class Order(Part):
     cloud: CloudSpec
     rules: tuple[Rule, ...]
     launch: Launch
+    type: str  # of instance
     user: str
     key_from: KeyFrom
     era: Era
@@ -79,6 +80,7 @@ class Order(Part):
             cloud=cloud,
             rules=cloud.authorize,
             launch=image.launch,
+            type=image.instance_type,
             user=image.ssh.user,
             key_from=image.ssh.key_from,
             era=system(image.distro, image.release).era,
@@ -124,8 +126,9 @@ def body(
     report.said("asking whether it can be started")
     found = asked(order, registered, cloud, client, key, user_data)
     if lender and lender_stamp and (kernel := found.image.get("KernelId")):
-        record.ImgStamp.read(lender_stamp).file.check(lender)
-        lend(home, kernel, lender)
+        stamp = record.ImgStamp.read(lender_stamp)
+        stamp.file.check(lender)
+        lend(home, kernel, lender, stamp.layout)
     signs = prepared(order, client, found, key, report)
     wish = wished(order, registered, found)
     report.said(f"starting {order.launch.count} of {registered.id}")
@@ -159,8 +162,8 @@ def ordered(order: Order, count: int, kind: str) -> Order:
             f"--{each['loc'][0]}={each['input']}: {each['msg'].removeprefix('Value error, ')}"
             for each in error.errors()
         ]
-        raise ConfigFault("; ".join(wrong), hint="--count=2 --type=m1.small") from error
-    return order.model_copy(update={"launch": launch})
+        raise ConfigFault("; ".join(wrong), hint="--count=2 --type=t3.micro") from error
+    return order.model_copy(update={"launch": launch, "type": kind or order.type})
 
 
 def asked(
@@ -179,8 +182,8 @@ def asked(
         image = ec2.by_id(client, registered.id)
         faults += fits.image_faults(image, registered, order.image, cloud)
     with gathering(faults):
-        kind = instances.type_of(client, launch.type)
-        faults += fits.type_faults(image or {}, kind, launch.type)
+        kind = instances.type_of(client, order.type)
+        faults += fits.type_faults(image or {}, kind, order.type)
     with gathering(faults):
         there = groups.found(client, (*launch.groups, *(rule.group for rule in order.rules)))
     with gathering(faults):
@@ -237,7 +240,9 @@ def wished(order: Order, registered: AmiReceipt, found: Found) -> Wish:
     root = found.image.get("RootDeviceType", "")
     ids = [found.groups[name].get("GroupId", "") for name in order.launch.groups]
     source = Source(order.image, registered.id, root)
-    return plan.wished(source, order.launch, groups=ids, key_name=found.key_name, data=found.data)
+    return plan.wished(
+        source, order.launch, order.type, groups=ids, key_name=found.key_name, data=found.data
+    )
 
 
 def failed(

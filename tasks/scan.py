@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tasks.kit.ext import Entry, Ext
 from tasks.kit.report import Report
+from tasks.plan import hybrid
 from tasks.spec.model import Image
 from tasks.spec.part import Part
 from tasks.spec.record import Finding, ImgStamp, ScanReport
@@ -41,6 +42,7 @@ class Order(Part):
             key_inside=image.ssh.key_from == "image",
             extra_keys=image.ssh.extra_keys,
             allow=image.allow_findings,
+            offset=hybrid.root_at(image.disk.layout),
         )
 
 

@@ -18,7 +18,6 @@ from doit.task import Task, dict_to_task
 
 from tasks.kit.fault import ConfigFault, Fault, HostFault
 from tasks.kit.files import digest, scratch_of
-from tasks.kit.proc import tool
 from tasks.kit.report import reporting
 from tasks.reporter import LOOKS, Reporter, excepthook, of_the_host
 from tasks.spec.part import Part
@@ -213,7 +212,7 @@ def said_yes() -> bool:
 def _ready(stage: Any, order: Part, watched: Sequence[Path], name: str) -> None:
     """doit starts a body even when its inputs are missing; and tools are asked for before the first is needed."""
     needed = stage.tools(order) if hasattr(stage, "tools") else ()
-    missing = {each.program: each for each in needed if not tool(each.program)}
+    missing = {each.program: each for each in needed if not each.found}
     if missing:
         raise HostFault(
             f"{len(missing)} tool(s) are not installed",

@@ -16,7 +16,7 @@ from tasks.cloud.clients import Cloud, connect
 from tasks.kit import files
 from tasks.spec import names, record
 from tasks.spec.cloud import LOCAL_ACCOUNT, CloudSpec
-from tests import clouds
+from tests import clouds, proofs
 from tests.clouds import SHA256, Relay, elsewhere, relaying
 
 IMAGE = "debian-12"
@@ -89,12 +89,9 @@ class Place:
 
     def registered(self, id_: str, location: str) -> None:
         """The receipts of the stage `ami`."""
-        boot = record.BootReport(
-            sha256=SHA256, accelerator="kvm", because="", firmware="bios", seconds=9, checks=(), at=clouds.MADE
-        )  # fmt: skip
         record.AmiReceipt(
             account=LOCAL_ACCOUNT, region="us-east-1", sha256=SHA256, cloud_id="", at=clouds.MADE,
-            id=id_, name="one", digest="d", location=location, boot=boot,
+            id=id_, name="one", digest="d", location=location, boot=proofs.report(),
         ).write(self.shelf.ami)  # fmt: skip
         files.write(self.shelf.ami_id, f"{id_}\n")
 

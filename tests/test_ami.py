@@ -1,6 +1,5 @@
 """The stage `ami`: one content, one image, however often it is asked for and whatever gets lost; and nothing unproven."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +7,15 @@ import pytest
 from botocore.stub import Stubber
 
 from tasks import ami, upload
-from tasks.cloud import ec2
+from tasks.cloud import ec2, registering
 from tasks.cloud.clients import connect
 from tasks.kit import files
 from tasks.kit.fault import CloudFault, ImageFault
 from tasks.spec import record
+from tasks.spec.ami import Volume
 from tasks.spec.cloud import CloudSpec
 from tasks.spec.model import Image
-from tests import clouds
+from tests import clouds, proofs
 from tests.clouds import LOST, SHA256, elsewhere, relaying
 
 OTHER = "f" * 64
@@ -28,13 +28,20 @@ def order(spec: CloudSpec = clouds.LOCAL, **more: Any) -> ami.Order:
         "name": "debian-12-{date}-{digest}",
         "description": "",
         "architecture": "x86_64",
+        "backing": "s3",
         "virtualization": "paravirtual",
+        "boot_mode": None,
+        "firmwares": (),
         "kernel_id": "aki-919dcaf8",
         "ramdisk_id": None,
         "root_device_name": "/dev/sda1",
         "block_devices": {"ami": "sda1", "root": "/dev/sda1", "ephemeral0": "sdb"},
+        "volume": Volume(),
+        "volumes": {},
         "imds": "v2",
         "ena": False,
+        "tpm": False,
+        "uefi_data": None,
         "tags": {"team": "images"},
     }
     return ami.Order(**{**told, **more})
@@ -55,21 +62,8 @@ class Shelf:
         found = tuple(record.Finding(path=path, reason=reason) for path, reason in findings)
         record.ScanReport(sha256=sha256, files=9, findings=found).write(self.at / "scan.json")
 
-    def booted(
-        self, checks: Iterable[tuple[str, bool, str]] = (("login", True, ""),), sha256: str = SHA256
-    ) -> None:
-        told = tuple(
-            record.Check(name=name, passed=passed, detail=detail) for name, passed, detail in checks
-        )
-        record.BootReport(
-            sha256=sha256,
-            accelerator="kvm",
-            because="",
-            firmware="bios",
-            seconds=9,
-            checks=told,
-            at=clouds.MADE,
-        ).write(self.at / "boot.json")
+    def booted(self, *boots: record.Started, sha256: str = SHA256) -> None:
+        proofs.report(*boots, sha256=sha256).write(self.at / "boot.json")
 
     def upload(self, spec: CloudSpec = clouds.LOCAL) -> None:
         wish = upload.Order(image="debian-12", cloud=spec)
@@ -109,7 +103,7 @@ def test_an_image_is_registered_with_everything_said(shelf, client, fresh):
     receipt = shelf.register(order())
     assert (shelf.at / "ami-id").read_text() == f"{receipt.id}\n"
     assert receipt.name == f"debian-12-20261123-{receipt.digest[:12]}"
-    assert receipt.boot.checks[0].name == "login"
+    assert receipt.boot.boots[0].checks[0].name == "login"
     assert (receipt.sha256, receipt.cloud_id, receipt.account) == (SHA256, fresh.id, fresh.account)
     (image,) = client.describe_images(Owners=["self"])["Images"]
     assert image["ImageLocation"] == receipt.location
@@ -187,8 +181,9 @@ def test_lists_that_lag_behind_are_waited_for(shelf, client):
     """The name is taken, but no image shows yet: we look until it does, and then stop."""
     wish = ami.wished(
         order(),
-        record.UploadReceipt.read(shelf.at / "upload.stamp"),
+        stored := record.UploadReceipt.read(shelf.at / "upload.stamp"),
         record.ImgStamp.read(shelf.at / "img.stamp"),
+        ami.Source(stored.location, 1),
     )
     mine = {
         "ImageId": "ami-1",
@@ -209,13 +204,13 @@ def test_lists_that_lag_behind_are_waited_for(shelf, client):
         stub.add_response(
             "describe_images", {"Images": [{**described, "RootDeviceType": "instance-store"}]}
         )
-        assert ami.obtained(client, wish, pause=lambda _: None)["ImageId"] == "ami-1"
+        assert registering.obtained(client, wish, pause=lambda _: None)["ImageId"] == "ami-1"
         stub.assert_no_pending_responses()
     with Stubber(client) as stub:
         for _ in range(2 * 31):
             stub.add_response("describe_images", {"Images": []})
         with pytest.raises(CloudFault, match=r"(?s)is not known: EC2's answer was lost.*run doit again"):
-            ami.emerging(client, wish, lambda _: None)
+            registering.emerging(client, wish, lambda _: None)
         stub.assert_no_pending_responses()
 
 
@@ -259,16 +254,19 @@ def test_a_disabled_image_is_not_doubled(shelf, client):
         shelf.register(order())
 
 
+def failed(name: str, detail: str) -> record.Check:
+    return record.Check(name=name, passed=False, detail=detail)
+
+
 def test_what_did_not_boot_is_not_registered(shelf, client):
     """Every failed check is named."""
-    shelf.booted(
-        [("login", True, ""), ("units", False, "ssh.service failed"), ("clock", False, "off by 3 h")]
-    )
+    checks = (proofs.LOGIN, failed("units", "ssh.service failed"), failed("clock", "off by 3 h"))
+    shelf.booted(proofs.started(checks=checks))
     with pytest.raises(
         ImageFault, match=r"(?s)did not boot as it should.*units: ssh.service failed.*clock: off by 3 h"
     ):
         shelf.register(order())
-    shelf.booted([])
+    shelf.booted(proofs.started(checks=()))
     with pytest.raises(ImageFault, match="tells of no check"):
         shelf.register(order())
     (shelf.at / "boot.json").unlink()
@@ -350,13 +348,14 @@ def test_an_order_is_made_of_the_configuration():
     """Every key of `ami:` reaches the order."""
     image = Image.model_validate({
         "name": "debian-12", "distro": "debian", "release": "bookworm", "architecture": "i386", "packages": ["x"],
-        "disk": {"size": "1 GiB"}, "ami": {"virtualization": "hvm", "ena": True, "tags": {"a": "b"}},
+        "disk": {"size": "1 GiB"}, "ami": {"volume": {"size": "8 GiB"}, "tags": {"a": "b"}},
     })  # fmt: skip
     made = ami.Order.of(image, clouds.LOCAL)
-    assert (made.image, made.architecture, made.virtualization, made.ena) == (
+    assert set(type(image.ami).model_fields) <= set(ami.Order.model_fields)
+    assert all(getattr(made, key) == value for key, value in image.ami if key != "boot_mode")
+    assert (made.image, made.architecture, made.boot_mode, made.firmwares) == (
         "debian-12",
         "i386",
-        "hvm",
-        True,
+        "legacy-bios",
+        ("bios",),
     )
-    assert made.tags == {"a": "b"}

@@ -300,7 +300,17 @@ def test_what_ec2_would_not_start_is_refused_before_anything_is_read(tmp_path):
     at.stamp.unlink()
     with pytest.raises(ConfigFault, match="S3-backed ones start on i386 and x86_64 alone") as caught:
         bundles.make(at, architecture="arm64")
-    assert caught.value.hint.startswith("doit boot:disk")
+    assert "doit boot:disk" in caught.value.hint
+
+
+def test_a_cloud_that_does_not_tell_the_owner_makes_no_bundle(tmp_path):
+    """Nor is it made for the local cloud's account, or to its certificate; one is told what to write."""
+    at = bundles.ready(tmp_path)
+    with pytest.raises(
+        ConfigFault, match=r"(?s)is S3-backed: its bundle names its owner.*`account:` and `ec2_cert"
+    ):
+        bundles.make(at, account=None)
+    assert not at.parts.exists()
 
 
 def test_more_than_ten_gib_are_refused_and_ten_are_not(tmp_path, monkeypatch):

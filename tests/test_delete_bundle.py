@@ -232,6 +232,25 @@ def test_on_the_local_cloud_bundle_and_bucket_go(fresh, home, cloud, tmp_path):
     assert not receipt.exists()
 
 
+@pytest.mark.parametrize("uploaded", [True, False])
+def test_an_ebs_backed_image_has_no_bundle_and_one_is_told_what_to_type(place, uploaded):
+    """By its receipt, or by its configuration; a bundle of before is still found by its name."""
+    before = place.upload()
+    proof = UploadReceipt.read(place.shelf.upload)
+    proof.model_copy(update={"location": "snap-1"}).write(place.shelf.upload)
+    if not uploaded:
+        place.shelf.upload.unlink()
+    order = delete_bundle.Order(image=IMAGE, cloud=place.spec, backing="ebs")
+    paths = {"home": place.at, "upload": place.shelf.upload}
+    with pytest.raises(
+        ConfigFault, match=r"(?s)is EBS-backed: there is no bundle.*doit deregister:debian-12"
+    ):
+        delete_bundle.body(order, **paths, manifest="", prefix="", clear=False, yes=True)
+    delete_bundle.body(order, **paths, manifest=before, prefix="", clear=False, yes=True)
+    assert place.objects() == []
+    assert place.receipts() == (["upload.stamp"] if uploaded else [])
+
+
 def test_to_look_makes_no_local_cloud(tmp_path, capsys):
     """There is nothing in it."""
     order = delete_bundle.Order(image=IMAGE, cloud=clouds.LOCAL)

@@ -11,12 +11,19 @@ from typing import Any
 import pytest
 
 from tasks import deregister
-from tasks.cloud import ending
+from tasks.cloud import ending, obey
+from tasks.cloud.clients import Cloud
+from tasks.cloud.journal import Head, Journal
+from tasks.cloud.local.ebs.snapshots import KIND
+from tasks.cloud.local.store import Things, every
 from tasks.kit.fault import CloudFault, HostFault
+from tasks.plan.delta import Ledger
 from tasks.spec import record
-from tests import clouds, localsnapshots, test_ami
+from tasks.spec.model import AptImage
+from tests import clouds, localsnapshots, proofs, test_ami
 from tests.clouds import Call, Reply
 from tests.endings import BUCKET, IMAGE, Place, moto, place
+from tests.localcloud import LocalCloud
 
 __all__ = ["moto", "place"]
 
@@ -32,6 +39,8 @@ def run(
         ami_id=place.shelf.ami_id,
         receipt=place.shelf.ami,
         upload=place.shelf.upload,
+        ledger=place.shelf.ledger,
+        journal=place.shelf.journal,
         ami=ami,
         every=every,
         force=force,
@@ -218,11 +227,13 @@ def registered(client: Any, name: str, of: str) -> str:
     return str(made["ImageId"])
 
 
-def on(home: Path, at: Path, **options: Any) -> None:
+def on(home: Path, at: Path, backing: Any = "s3", **options: Any) -> None:
     """The stage, on the local cloud."""
     told: Any = {"ami": "", "every": False, "force": False, "yes": True, **options}
     paths: Any = {"ami_id": at / "ami-id", "receipt": at / "ami.json", "upload": at / "upload.stamp"}
-    deregister.body(deregister.Order(image=IMAGE, cloud=clouds.LOCAL), home=home, **paths, **told)
+    paths |= {"ledger": at / "snapshot.blocks.json", "journal": at / "upload.journal"}
+    order = deregister.Order(image=IMAGE, cloud=clouds.LOCAL, backing=backing)
+    deregister.body(order, home=home, **paths, **told)
 
 
 def test_on_the_local_cloud_a_snapshot_goes_with_the_last_image_that_is_made_of_it(
@@ -272,7 +283,8 @@ from tasks import deregister; from tasks.spec.cloud import CloudSpec
 at = Path(sys.argv[1]); spec = CloudSpec.model_validate_json(sys.argv[2])
 there = at / "build" / "debian-12" / "aws"
 deregister.body(deregister.Order(image="debian-12", cloud=spec), home=at, ami_id=there / "ami-id",
-                receipt=there / "ami.json", upload=there / "upload.stamp", ami=sys.argv[3], every=False, force=False, yes=True)
+                receipt=there / "ami.json", upload=there / "upload.stamp", ledger=there / "snapshot.blocks.json",
+                journal=there / "upload.journal", ami=sys.argv[3], every=False, force=False, yes=True)
 """
 
 
@@ -342,3 +354,207 @@ def test_killed_among_the_receipts_the_next_run_removes_the_rest(place, left):
             path.unlink()
     run(place)
     assert place.receipts() == []
+
+
+class Ebs:
+    """The local cloud, and the receipts of an EBS-backed image."""
+
+    def __init__(self, at: Path, home: Path, shared: LocalCloud, cloud: Cloud) -> None:
+        self.at, self.home, self.shared, self.cloud = at, home, shared, cloud
+        self.ec2, self.ebs = cloud.ec2(), shared.client("ebs")
+
+    def run(self, **options: Any) -> None:
+        on(self.home, self.at, "ebs", **options)
+
+    @property
+    def place(self) -> dict[str, str]:
+        return {
+            "account": self.cloud.account,
+            "region": self.cloud.region,
+            "cloud_id": self.cloud.id,
+        }
+
+    def uploaded(self, snapshot: str) -> None:
+        """As the upload leaves it, with the ledger of what the snapshot holds."""
+        record.UploadReceipt(
+            **self.place, sha256="s", at=clouds.MADE, digest="b", location=snapshot
+        ).write(self.at / "upload.stamp")
+        Ledger(
+            **self.place, image=IMAGE, snapshot=snapshot, encrypted=False, kms_key=None,
+            block_size=localsnapshots.SIZE, volume_size=1 << 30, blocks=(),
+        ).write(self.at / "snapshot.blocks.json")  # fmt: skip
+
+    def registered(self, snapshot: str, name: str = "one") -> str:
+        self.uploaded(snapshot)
+        image = registered(self.ec2, name, snapshot)
+        record.AmiReceipt(
+            **self.place, sha256="s", at=clouds.MADE, id=image, name=name, digest="d", location=snapshot,
+            boot=proofs.report(),
+        ).write(self.at / "ami.json")  # fmt: skip
+        (self.at / "ami-id").write_text(f"{image}\n")
+        return image
+
+    def writing(self, snapshot: str, **place: str) -> None:
+        """The journal of an upload that was killed."""
+        head = Head(
+            **{**self.place, **place},
+            image=IMAGE,
+            sha256="s",
+            digest="b",
+            parent="",
+            delta="",
+            attempt=0,
+        )
+        journal = Journal.begun(self.at / "upload.journal", head).opened()
+        if snapshot:
+            journal.started(snapshot)
+        journal.close()
+
+    def pending(self, **asked: Any) -> str:
+        tags = [{"Key": "doit-ami:image", "Value": IMAGE}]
+        return localsnapshots.started(self.ebs, {0: "a"}, **{"Tags": tags, "Timeout": 4320, **asked})
+
+    def older(self, **by: float) -> None:
+        """All snapshots were started, and touched, so much earlier."""
+        store, seconds = self.shared.server.store, timedelta(**by).total_seconds()
+        with store.change():
+            for account, region, thing in list(every(store, KIND)):
+                moved = {key: thing[key] - seconds for key in ("StartTime", "Touched")}
+                Things(store, KIND, account, region).save(thing["SnapshotId"], thing | moved)
+
+    def left(self) -> tuple[list[str], list[str], list[str]]:
+        """Images, snapshots, receipts."""
+        return (
+            sorted(each["ImageId"] for each in self.ec2.describe_images(Owners=["self"])["Images"]),
+            sorted(
+                each["SnapshotId"]
+                for each in self.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+            ),
+            sorted(each.name for each in self.at.iterdir() if each.is_file()),
+        )
+
+
+@pytest.fixture
+def there(fresh, shared, home, cloud, tmp_path):
+    assert fresh
+    return Ebs(tmp_path, home, shared, cloud)
+
+
+def test_an_ebs_backed_image_goes_with_all_that_speaks_of_it(there, capsys):
+    """Image, snapshot, receipts, and the ledger: no child would be made of what is gone."""
+    there.registered(snapshot(there.ebs))
+    there.run()
+    assert there.left() == ([], [], [])
+    assert capsys.readouterr().out.count("receipt") >= 4
+
+
+@pytest.mark.parametrize("deeds", range(8))
+def test_killed_after_any_of_its_deeds_the_next_run_leaves_nothing(there, monkeypatch, deeds):
+    """An image, its snapshot, one that failed, five receipts: by whatever is left the rest is found."""
+
+    class Killed(BaseException):
+        """What no one catches."""
+
+    there.registered(snapshot(there.ebs))
+    there.writing(there.pending(Timeout=10))
+    there.older(minutes=20)
+    done = iter(range(deeds))
+    real = obey.Hands.deed
+
+    def deed(hands: Any, thing: Any) -> None:
+        if next(done, None) is None:
+            raise Killed
+        real(hands, thing)
+
+    monkeypatch.setattr(obey.Hands, "deed", deed)
+    with pytest.raises(Killed):
+        there.run()
+    monkeypatch.setattr(obey.Hands, "deed", real)
+    there.run()
+    assert there.left() == ([], [], [])
+
+
+def test_who_has_no_right_to_s3_takes_back_what_is_ebs_backed(there, shared):
+    """Nothing of the image lies there, so nobody asks."""
+    there.registered(snapshot(there.ebs))
+    shared.faults({"operation": "s3:*", "kind": "deny", "times": None})
+    try:
+        there.run()
+    finally:
+        shared.faults()
+    assert there.left() == ([], [], [])
+
+
+def test_an_s3_backed_ami_of_before_is_still_found_with_its_bundle(there, tmp_path):
+    """Somebody wrote `backing: ebs` since; what the image was made of says where to look."""
+    shelf = test_ami.Shelf(tmp_path / "before", there.home)
+    shelf.upload()
+    old = shelf.register(test_ami.order())
+    there.run(ami=old.id)
+    assert there.left()[0] == []
+    assert there.cloud.s3().list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0
+
+
+def test_orphans_go_and_what_is_being_written_stays(there, capsys):
+    """A pending snapshot that no journal speaks of, older than an hour; one that failed; and none of another image."""
+    dead, ours = there.pending(), there.pending()
+    failed = there.pending(Timeout=10)
+    foreign = there.pending(Tags=[{"Key": "doit-ami:image", "Value": "rocky-9"}])
+    there.older(minutes=30)
+    there.writing(ours)
+    young = there.pending()
+    there.run()
+    out = capsys.readouterr().out
+    assert there.left()[1] == sorted([dead, ours, foreign, young]), "half an hour is no age"
+    assert f"{failed} (1 GiB)" in out
+    assert "it failed, and nothing can be made of it" in out
+    there.older(minutes=31)
+    there.run()
+    assert there.left()[1:] == (sorted([ours, foreign, young]), ["upload.journal"])
+    there.run(force=True)
+    assert there.left()[1:] == (sorted([ours, foreign]), ["upload.journal"])
+
+
+def test_a_journal_goes_with_its_snapshot_and_stays_when_it_is_another_clouds(there):
+    """And one that does not know its snapshot yet keeps all that are pending."""
+    there.writing(there.pending(Timeout=10))
+    there.older(minutes=20)
+    there.run()
+    assert there.left() == ([], [], [])
+    there.writing("snap-0123456789abcdef0", account="210987654321")
+    there.run()
+    assert there.left() == ([], [], ["upload.journal"])
+    there.writing("")
+    unknown = there.pending()
+    there.older(hours=5)
+    there.run(force=True)
+    assert there.left() == ([], [unknown], ["upload.journal"])
+
+
+def test_a_ledger_of_a_snapshot_that_stays_stays(there):
+    """It was uploaded and is not registered: the next one is a child of it."""
+    kept = snapshot(there.ebs)
+    there.uploaded(kept)
+    there.older(hours=2)
+    there.run()
+    assert there.left() == ([], [kept], ["snapshot.blocks.json", "upload.stamp"])
+
+
+def test_what_a_child_was_made_of_goes_and_the_child_is_whole(there):
+    """EBS keeps the blocks that the child has of it."""
+    tags = [{"Key": "doit-ami:image", "Value": IMAGE}]
+    parent = localsnapshots.made(there.ebs, {0: "a", 1: "b"}, Tags=tags)
+    old = there.registered(parent, "one")
+    child = localsnapshots.made(there.ebs, {1: "c"}, ParentSnapshotId=parent, Tags=tags)
+    new = there.registered(child, "two")
+    there.run(ami=old)
+    assert there.left()[:2] == ([new], [child])
+    assert localsnapshots.held(there.ebs, child) == {0: "a", 1: "c"}
+
+
+def test_an_order_is_made_of_the_configuration():
+    """Whether the bucket is looked at follows from the image."""
+    told = {"name": "i", "distro": "debian", "release": "bookworm", "architecture": "x86_64", "packages": ["x"],
+            "disk": {"size": "1 GiB"}}  # fmt: skip
+    image = AptImage.model_validate(told)
+    assert deregister.Order.of(image, clouds.LOCAL).backing == "ebs"

@@ -42,6 +42,24 @@ def test_all_that_is_missing_is_told_with_its_reason(tmp_path, capsys):
     assert "MISSING no-such-a" in capsys.readouterr().out
 
 
+def test_a_file_may_be_needed_and_any_of_its_places_will_do(tmp_path, capsys):
+    """Firmware and boot loaders are no programs, and each distribution has its own place for them."""
+    there = tmp_path / "there.fd"
+    places = (str(tmp_path / "fedora.fd"), str(there))
+    firmware = Tool("a firmware", "to boot by it", "ovmf", "edk2-ovmf", places)
+    with pytest.raises(HostFault, match=r"lacks 1 thing\(s\)") as caught:
+        host.body(order(tmp_path, firmware))
+    told = f"a firmware: needed to boot by it; none of these is there: {', '.join(places)}"
+    assert caught.value.evidence == (told,)
+    assert caught.value.hint == "doit host --install"
+    with pytest.raises(HostFault, match="a firmware is not installed; it is needed to boot by it"):
+        _ = firmware.path
+    there.touch()
+    host.body(order(tmp_path, firmware))
+    assert "ok      a firmware " in capsys.readouterr().out
+    assert firmware.path == there
+
+
 def test_one_image_is_looked_at_alone(tmp_path, capsys):
     """What another lacks is no concern of whoever builds this one."""
     two = order(tmp_path, SH)

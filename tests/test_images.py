@@ -9,7 +9,7 @@ from botocore.stub import Stubber
 
 from tasks import images
 from tasks.cloud import local
-from tests import clouds
+from tests import clouds, test_ami_ebs
 from tests.test_ami import Shelf, order
 
 ORDER = images.Order(cloud=clouds.LOCAL)
@@ -125,3 +125,17 @@ def test_ages_are_told_where_ec2_tells_the_time(created, age):
 def test_what_an_image_is_backed_by(root, backing):
     """EBS-backed ones start on the types of today."""
     assert images.row({"ImageId": "ami-1", "RootDeviceType": root}, set())["backing"] == backing
+
+
+def test_an_ebs_backed_image_is_listed_beside_one_of_2008(fresh, home, shared, client, tmp_path, capsys):
+    """Each with what it is backed by."""
+    assert fresh
+    old = Shelf(tmp_path / "old", home)
+    old.upload()
+    old.register(order())
+    new = test_ami_ebs.Shelf(tmp_path / "new", home, shared)
+    receipt = new.register(test_ami_ebs.order())
+    listed(home, {"debian-12": tmp_path / "new/ami.json"}, as_json=True)
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["backing"], row["current"]) for row in rows] == [("s3", False), ("ebs", True)]
+    assert rows[1]["id"] == receipt.id

@@ -11,6 +11,7 @@ import pytest
 from tasks import img
 from tasks.kit import files
 from tasks.kit.fault import ConfigFault, ImageFault, ToolFault
+from tasks.plan import hybrid
 from tasks.spec.load import load
 from tasks.spec.model import Disk, LaidFile, Script
 from tasks.spec.record import ImgStamp
@@ -28,11 +29,13 @@ def project(built, tmp_path, monkeypatch):
     return copied
 
 
-def debugfs(image: Path, command: str) -> str:
+ROOT_AT = 67108864  # bytes: where all that reads an image takes its root file system to begin
+
+
+def debugfs(image: Path, command: str, at: int = ROOT_AT) -> str:
     """What a program that is not ours reads in the image."""
-    done = subprocess.run(
-        ["debugfs", "-R", command, str(image)], capture_output=True, text=True, check=True
-    )
+    where = f"{image}?offset={at}"
+    done = subprocess.run(["debugfs", "-R", command, where], capture_output=True, text=True, check=True)
     return done.stdout
 
 
@@ -51,7 +54,7 @@ def test_the_recipe_is_in_the_image(built):
     identifier = re.search(r"UUID: +(\S+)", debugfs(image, "stats"))
     assert identifier
     assert debugfs(image, "cat /etc/fstab").splitlines()[-1].split()[1:4] == [
-        "/", "ext4", "defaults,errors=remount-ro,x-systemd.growfs",
+        "/", "ext4", "defaults,errors=remount-ro",
     ]  # fmt: skip
     assert debugfs(image, f"cat {at}/authorized_keys") == public
     assert owner_and_mode(image, at) == ("0700", "0", "0")
@@ -64,10 +67,61 @@ def test_the_recipe_is_in_the_image(built):
     assert debugfs(image, "cat /etc/machine-id") == ""
     assert owner_and_mode(image, "/etc/machine-id") == ("0644", "0", "0")
     assert "ssh_host" not in debugfs(image, "ls /etc/ssh")
-    menu = debugfs(image, "cat /boot/grub/menu.lst")
-    assert f"root=UUID={identifier[1]} " in menu
+    (kernel,) = re.findall(r"vmlinuz-(\S+)", debugfs(image, "ls /boot"))
+    menu = debugfs(image, "cat /boot/grub/grub.cfg")
+    assert f"linux /boot/vmlinuz-{kernel} root=UUID={identifier[1]} ro " in menu
+    assert f"initrd /boot/initrd.img-{kernel}" in menu
     assert "console=ttyS0" in menu
+    assert "menu.lst" not in debugfs(image, "ls /boot/grub")
     assert f"UUID={identifier[1]} " in debugfs(image, "cat /etc/fstab")
+
+
+def test_the_disk_is_started_by_both_firmwares(built):
+    """The table and its copy are whole; each firmware's own part is where it looks for it."""
+    image = built.build / "debian-12/debian-12.img"
+    said = subprocess.run(["sfdisk", "--verify", image], capture_output=True, text=True, check=True)
+    assert "No errors detected" in said.stdout
+    with image.open("rb") as file:
+        assert b"GRUB" in file.read(512)
+        file.seek(hybrid.CORE_AT)
+        assert file.read(512).strip(b"\0")
+    esp = ("-i", f"{image}@@{hybrid.ESP_AT}", "-b")
+    files = subprocess.run(["mdir", *esp, "-/", "::"], capture_output=True, text=True, check=True)
+    assert "::/EFI/BOOT/BOOTX64.EFI" in files.stdout
+
+
+def test_an_s3_backed_image_is_one_file_system_with_a_menu_for_pv_grub(project):
+    """As it was before there was EBS: no table, no GRUB of its own."""
+    shipped = stages.image(stages.loaded(project), "debian-12-s3")
+    order, at = img.Order.of(shipped, project.order.epoch), stages.shelf()
+    stages.make_img(order, at)
+    with at.img.open("rb") as file:
+        assert file.read(512) == bytes(512)
+    menu, fstab = (debugfs(at.img, f"cat {path}", 0) for path in ("/boot/grub/menu.lst", "/etc/fstab"))
+    assert "kernel /vmlinuz root=UUID=" in menu
+    assert "x-systemd.growfs" in fstab
+    assert "grub.cfg" not in debugfs(at.img, "ls /boot/grub", 0)
+    assert "grow-root" not in debugfs(at.img, "ls /etc/systemd/system", 0)
+    subprocess.run(["e2fsck", "-f", "-n", str(at.img)], check=True, capture_output=True)
+
+
+def test_an_image_without_a_kernel_is_refused(project):
+    """Nothing would start it, and that is known before there is a disk."""
+    Path("away.sh").write_text("#!/bin/sh\nrm /boot/vmlinuz-*\n")
+    order = project.order.model_copy(update={"scripts": (Script(run="away.sh"),)})
+    with pytest.raises(ConfigFault, match="none of them brings a kernel") as caught:
+        stages.make_img(order, stages.shelf())
+    assert caught.value.where == "config/images/debian-12.yaml: packages"
+    unchanged(stages.shelf())
+
+
+def test_what_a_killed_run_left_of_the_boot_loader_is_in_nobodys_way(project):
+    """The folder where it is made goes first, and goes last."""
+    folder = stages.shelf().here / "grub"
+    folder.mkdir()
+    (folder / "i386-pc").mkdir()
+    stages.make_img(project.order, stages.shelf())
+    assert not folder.exists()
 
 
 def test_device_nodes_are_nodes(built):
@@ -81,7 +135,11 @@ def test_device_nodes_are_nodes(built):
 def test_the_file_system_is_clean_and_of_the_size_that_was_asked_for(built):
     """By its own checker, and sparse."""
     image = built.build / "debian-12/debian-12.img"
-    subprocess.run(["e2fsck", "-f", "-n", str(image)], check=True, capture_output=True)
+    where = f"{image}?offset={ROOT_AT}"
+    subprocess.run(["e2fsck", "-f", "-n", where], check=True, capture_output=True)
+    blocks = re.search(r"Block count: +(\d+)", debugfs(image, "stats"))
+    assert blocks
+    assert int(blocks[1]) * 4096 == (2 << 30) - (65 << 20)
     assert image.stat().st_size == 2 << 30
     assert image.stat().st_blocks * 512 < 1 << 30
 
@@ -144,21 +202,29 @@ def test_a_script_that_fails_is_quoted(project):
     unchanged(stages.shelf())
 
 
-def test_a_disk_that_is_too_small_says_by_how_much(project):
-    """Measured, not guessed."""
-    order = project.order.model_copy(update={"disk": Disk.model_validate({"size": "256 MiB"})})
+@pytest.mark.parametrize(
+    ("layout", "size", "least"), [("none", "256 MiB", 0), ("hybrid", "256 MiB", 65)]
+)
+def test_a_disk_that_is_too_small_says_by_how_much(project, layout, size, least):
+    """Measured, not guessed; and what it says to write is enough."""
+    tight = Disk.model_validate({"size": size, "layout": layout})
+    order = project.order.model_copy(update={"disk": tight})
     with pytest.raises(
-        ImageFault, match=r"the content takes (\d+) MiB, the disk has 256: (\d+) MiB too small"
+        ImageFault,
+        match=r"the content takes (\d+) MiB, the disk has room for (\d+): (\d+) MiB too small",
     ) as caught:
         stages.make_img(order, stages.shelf())
-    need, lack = (int(number) for number in re.findall(r"(\d+) MiB", caught.value.problem)[:2])
-    assert need > 256
-    assert lack == pytest.approx(need - 256, abs=1)
-    write = re.search(r"disk.size: (\d+ MiB) or more", caught.value.problem)
+    need, room, lack = (
+        int(number) for number in re.findall(r"(\d+)(?: MiB|: )", caught.value.problem)[:3]
+    )
+    assert room == 256 - least
+    assert need > room
+    assert lack == pytest.approx(need - room, abs=1)
+    write = re.search(r"disk.size: (\d+ (?:M|G)iB) or more", caught.value.problem)
     assert write
-    enough = project.order.model_copy(update={"disk": Disk.model_validate({"size": write[1]})})
-    stages.make_img(enough, stages.shelf())
-    assert stages.shelf().img.stat().st_size == int(write[1].split()[0]) << 20
+    wide = Disk.model_validate({"size": write[1], "layout": layout})
+    stages.make_img(order.model_copy(update={"disk": wide}), stages.shelf())
+    assert stages.shelf().img.stat().st_size == wide.size
 
 
 def test_a_template_that_does_not_render_touches_nothing(project):
@@ -219,3 +285,12 @@ def test_a_script_that_nothing_would_run_is_refused(tmp_path):
     with pytest.raises(ConfigFault, match="nothing in this image would run them") as caught:
         stages.make_img(order, stages.shelf("centos-4.7-i386"))
     assert caught.value.evidence == ("late.sh",)
+
+
+def test_a_hybrid_disk_that_nothing_would_write_a_menu_for_is_refused(tmp_path):
+    """System V's images are booted by a kernel that is lent."""
+    order = img.Order.of(stages.image(load(ROOT / "config", ROOT / "templates"), "centos-4.7-i386"), 0)
+    disk = Disk.model_validate({"size": "2 GiB", "filesystem": "ext3"})
+    with pytest.raises(ConfigFault, match="nothing in this image would write a boot menu") as caught:
+        stages.make_img(order.model_copy(update={"disk": disk}), stages.shelf("centos-4.7-i386"))
+    assert caught.value.where == "config/images/centos-4.7-i386.yaml: disk.layout"

@@ -1,4 +1,4 @@
-"""doit, the local cloud, or both, killed at random instants on the way from a bundle to a login: run again, all is there once."""
+"""doit, the local cloud, or both, killed at random instants on the way from a block list to a login: run again, all is there once."""
 
 import json
 import os
@@ -24,7 +24,7 @@ VICTIMS = (("doit",), ("cloud",), ("doit", "cloud"))
 @pytest.fixture
 def project(project):
     """The built project, as it was before anything was uploaded."""
-    for name in ("upload.stamp", "ami.json", "ami-id"):
+    for name in ("upload.stamp", "ami.json", "ami-id", "snapshot.blocks.json"):
         (project.build / IMAGE / "local" / name).unlink()
     for path in (project.build / "cloud").glob("cloud.*"):
         path.unlink()
@@ -75,38 +75,29 @@ def listed(project: Project, task: str) -> list[dict[str, Any]]:
     return found
 
 
-def held(cloud: Cloud) -> tuple[set[str], int]:
-    """The keys of all objects, and how many uploads are unfinished."""
-    s3 = cloud.s3()
-    keys, uploads = set(), 0
-    for bucket in s3.list_buckets()["Buckets"]:
-        name = bucket["Name"]
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=name):
-            keys |= {item["Key"] for item in page.get("Contents", [])}
-        uploads += len(s3.list_multipart_uploads(Bucket=name).get("Uploads", []))
-    return keys, uploads
+def snapshots(cloud: Cloud) -> list[str]:
+    """Of the account, whatever their states."""
+    return [each["SnapshotId"] for each in cloud.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]]
 
 
 def test_upload_and_registration_killed_at_random_end_in_one_ami(project, rng):
-    """One AMI, the objects of one bundle, nothing half, and no file of the cloud's that it does not know."""
+    """One AMI, one snapshot, nothing half, and no file of the cloud's that it does not know."""
     alive = 0
     for number in range(9):
         victims = VICTIMS[number % len(VICTIMS)]
-        task = f"upload:{IMAGE}" if number < 6 else f"ami:{IMAGE}"
-        alive += kill(project, victims, rng.uniform(0, 0.8), task)
+        task, longest = (f"upload:{IMAGE}", 3.0) if number < 6 else (f"ami:{IMAGE}", 0.8)
+        alive += kill(project, victims, rng.uniform(0, longest), task)
     assert alive >= 2, "the kills came too late to tell anything"
     project.doit(f"ami:{IMAGE}")
     (ami,) = listed(project, "images")
     assert ami["id"] == (project.build / IMAGE / "local/ami-id").read_text().strip()
-    cloud = connect(clouds.LOCAL, home(project))
     receipt = UploadReceipt.read(project.build / IMAGE / "local/upload.stamp")
-    keys, uploads = held(cloud)
-    assert (keys, uploads) == ({stored.key for stored in receipt.objects}, 0)
-    assert cloud.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+    assert snapshots(connect(clouds.LOCAL, home(project))) == [receipt.location]
+    assert not (project.build / IMAGE / "local/upload.journal").exists()
     assert local.stop(home(project))
     local.endpoint(home(project))
     assert list((home(project) / "scratch").iterdir()) == []
-    assert len([each for each in (home(project) / "s3").rglob("*") if each.is_file()]) == len(keys)
+    assert [each.name for each in (home(project) / "snapshots").iterdir()] == [receipt.location]
 
 
 def test_a_launch_killed_at_random_ends_in_one_machine(project, rng):
@@ -136,4 +127,4 @@ def test_a_launch_killed_at_random_ends_in_one_machine(project, rng):
     assert disks == []
     project.doit(f"deregister:{IMAGE}", "yes=true")
     assert listed(project, "images") == []
-    assert held(connect(clouds.LOCAL, home(project))) == (set(), 0)
+    assert snapshots(connect(clouds.LOCAL, home(project))) == []

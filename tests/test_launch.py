@@ -19,7 +19,8 @@ from tasks.kit.fault import CloudFault, ConfigFault, Fault, ImageFault
 from tasks.spec.cloud import Rule
 from tasks.spec.launch import Launch
 from tasks.spec.load import load
-from tasks.spec.record import AmiReceipt, BootReport, InstanceReceipt
+from tasks.spec.record import AmiReceipt, InstanceReceipt
+from tests import proofs
 from tests.clouds import Heard, elsewhere
 from tests.plan.test_login import CONSOLE, KEYS
 from tests.projects import ROOT
@@ -57,12 +58,9 @@ class World:
         subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-N", "", "-f", at / "ssh_key"], check=True)
         self.ami = self.client.register_image(Name="debian-12", ImageLocation="b/k")["ImageId"]
         self.tag(image="debian-12", digest="d")
-        boot = BootReport(
-            sha256="s", accelerator="kvm", because="", firmware="", seconds=1, checks=(), at=AT
-        )
         AmiReceipt(
             account=cloud.account, region=cloud.region, sha256="s", cloud_id="", at=AT,
-            id=self.ami, name="n", digest="d", location="b/k", boot=boot,
+            id=self.ami, name="n", digest="d", location="b/k", boot=proofs.report(),
         ).write(at / "ami.json")  # fmt: skip
 
     def tag(self, **labels: str) -> None:
@@ -75,6 +73,7 @@ class World:
             "cloud": elsewhere(self.url),
             "rules": (OPEN,),
             "launch": Launch(),
+            "type": "m1.small",
             "user": "root",
             "key_from": "image",
             "era": "today",
@@ -148,8 +147,8 @@ def test_ec2_is_asked_for_all_of_it(world, tmp_path):
     (tmp_path / "first.sh").write_text(
         "#!/bin/sh\necho {{ image }} {{ ami }} {{ cloud }} {{ region }}\n"
     )
-    wanted = Launch(type="m1.medium", tags={"team": "images"})
-    order = world.order(launch=wanted, key_from="metadata")
+    wanted = Launch(tags={"team": "images"})
+    order = world.order(launch=wanted, type="m1.medium", key_from="metadata")
     (one,) = world.launch(order, user_data=tmp_path / "first.sh").instances
     found = world.said(one.id)
     assert (found["InstanceType"], found["ImageId"]) == ("m1.medium", world.ami)
@@ -207,7 +206,7 @@ def test_everything_that_is_in_the_way_is_told_at_once(world, tmp_path):
     """And nothing was started, opened or imported."""
     world.tag(image="debian-13")
     (tmp_path / "data").write_text("x" * 20000)
-    order = world.order(launch=Launch(type="m1.tiny", groups=("web",)), key_from="metadata")
+    order = world.order(type="m1.tiny", launch=Launch(groups=("web",)), key_from="metadata")
     with pytest.raises(CloudFault) as caught:
         world.launch(order, user_data=tmp_path / "data")
     assert caught.value.problem == "4 things are in the way; nothing was started"
@@ -226,10 +225,10 @@ def test_everything_that_is_in_the_way_is_told_at_once(world, tmp_path):
     ("more", "said"),
     [
         (
-            {"launch": Launch(type="t3.micro")},
+            {"type": "t3.micro"},
             r"2 things.*root device is instance-store.*virtualization is para",
         ),
-        ({"launch": Launch(type="t4g.micro")}, r"3 things.*architecture is x86_64"),
+        ({"type": "t4g.micro"}, r"3 things.*architecture is x86_64"),
         ({"launch": Launch(groups=("web",))}, "no security group web"),
         ({"rules": (OPEN.model_copy(update={"group": "db"}),)}, "no security group db"),
     ],
@@ -363,6 +362,7 @@ def test_an_order_is_made_of_the_configuration(monkeypatch):
     assert image
     made = launch.Order.of(image, project.cloud)
     assert (made.launch, made.rules, made.era) == (image.launch, project.cloud.authorize, "today")
+    assert made.type == image.instance_type
     old = project.image("centos-4.7-i386")
     assert old
     assert launch.Order.of(old, project.cloud).era == "2008"

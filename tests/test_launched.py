@@ -42,10 +42,15 @@ cat /sys/class/dmi/id/sys_vendor
 
 @pytest.mark.parametrize("way", ["metadata", "cloud-init"])
 def test_a_key_that_is_not_in_the_image_gets_in(project, way):
-    """As shipped, booted, found clean and launched. User data run once."""
+    """As shipped but for its boot mode, booted by it, found clean and launched by it. User data run once."""
     name = f"{IMAGE}-{way}"
     (project.path / "first.sh").write_text(SCRIPT)
-    project.configure(f"images/{name}.yaml", launch={"user_data": "first.sh", "timeout": 600})
+    firmware = {"metadata": "legacy-bios", "cloud-init": "uefi"}[way]
+    project.configure(
+        f"images/{name}.yaml",
+        launch={"user_data": "first.sh", "timeout": 600},
+        ami={"boot_mode": firmware},
+    )
     project.doit(f"launch:{name}", timeout=900)
     with Ext.open(project.build / name / f"{name}.img") as image, pytest.raises(ImageFault):
         image.read("/root/.ssh/authorized_keys")

@@ -79,7 +79,7 @@ def open_shop(path: Path, mirror: Mirror, **image: object) -> Shop:
     project = projects.copy(path)
     (path / f"config/images/{IMAGE}.yaml").write_text("{}\n")
     shop = Shop(project, mirror)
-    disk = {"size": "512 MiB", "filesystem": "ext4", "layout": "none"}
+    disk = {"size": "1 GiB"}
     shop.configure(**{"architecture": "x86_64", "disk": disk, **image})
     return shop
 

@@ -6,6 +6,7 @@ import pytest
 from tasks import scan
 from tasks.kit.fault import ImageFault
 from tasks.kit.report import Silent
+from tasks.spec.model import Image
 from tasks.spec.record import FileStamp, ImgStamp, ScanReport, now
 from tests.trees import mke2fs, plant
 
@@ -157,6 +158,14 @@ def test_the_file_system_may_begin_at_an_offset(tmp_path):
     image(tmp_path, {"/srv/key": KEY}, offset=1 << 20)
     report = scanned(tmp_path, ORDER.model_copy(update={"offset": 1 << 20}))
     assert [finding.path for finding in report.findings] == ["/srv/key"]
+
+
+@pytest.mark.parametrize(("layout", "backing", "at"), [("hybrid", "ebs", 64 << 20), ("none", "s3", 0)])
+def test_the_layout_of_the_disk_says_where_it_begins(layout, backing, at):
+    wanted = {"size": "2 GiB", "layout": layout}
+    of = {"distro": "debian", "release": "bookworm", "architecture": "x86_64"}
+    value = {**of, "name": "sample", "packages": ["x"], "disk": wanted, "ami": {"backing": backing}}
+    assert scan.Order.of(Image.model_validate(value)).offset == at
 
 
 def test_a_name_that_is_no_utf8_can_be_told(tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from tasks.cloud import local
 from tasks.cloud.refusals import asking
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from botocore.config import Config
     from botocore.loaders import Loader
     from botocore.session import Session as Core
+    from mypy_boto3_ebs import EBSClient
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_s3 import S3Client
 
@@ -49,6 +51,32 @@ class Cloud:
             "ec2", config=self.config, endpoint_url=self.endpoint_url
         )
         return secured(client)
+
+    def iam(self) -> Any:
+        """Whose stubs are not worth a dependency: one module asks five questions."""
+        return secured(self.session.client("iam", config=self.config, endpoint_url=self.endpoint_url))
+
+    def ebs(self, more: "Config | None" = None) -> "EBSClient":
+        """`more`: settings that stand before ours."""
+        config = self.config.merge(more) if more else self.config
+        client: EBSClient = self.session.client("ebs", config=config, endpoint_url=self.endpoint_url)
+        return secured(client)
+
+    def proxy_to(self, url: str) -> str:
+        """The proxy that botocore would use; none where it is told not to."""
+        from botocore.utils import get_environ_proxies
+
+        config: Any = self.config  # whose stubs know no options
+        proxies = get_environ_proxies(url) if config.proxies is None else config.proxies
+        return str(proxies.get(urlsplit(url).scheme, ""))
+
+    def certificates(self) -> str:
+        """Whose certificates botocore would believe: a file."""
+        from botocore.httpsession import get_cert_path
+
+        core = self.session._session  # noqa: SLF001 - boto3 has no other word for it
+        told = core.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+        return str(told or get_cert_path(verify=True))
 
 
 def connect(spec: CloudSpec, home: Path) -> Cloud:

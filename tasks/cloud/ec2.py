@@ -4,8 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tasks.cloud import tags
-from tasks.cloud.refusals import asking, code_of
+from tasks.cloud.refusals import DENIED, asking, code_of
 from tasks.kit.fault import CloudFault
 from tasks.spec import names
 
@@ -17,17 +16,6 @@ LIMIT = 600.0  # seconds from registration to available: S3-backed images take o
 VISIBLE = 60.0  # seconds until what was registered shows in lists: they lag behind the deed
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # seconds between two looks
 PAGE = 200
-UNASKED = (
-    "Description",
-    "ImdsSupport",
-    "KernelId",
-    "RamdiskId",
-)  # absent from the wish, absent from the image
-IN_PARTS = (
-    "Name",
-    "TagSpecifications",
-    "BlockDeviceMappings",
-)  # compared element by element, or not at all
 FAILED = {"failed", "invalid", "error"}
 
 
@@ -131,27 +119,15 @@ def available(
         waited, looks = waited + step, looks + 1
 
 
-def differences(found: "ImageTypeDef", wish: "RegisterImageRequestTypeDef") -> list[str]:
-    """Where EC2's description is not what was asked for. The name may bear the date of another day."""
-    asked = {**dict.fromkeys(UNASKED), "RootDeviceType": "instance-store", **wish}
-    pairs = [(key, asked[key], found.get(key)) for key in sorted(asked) if key not in IN_PARTS]
-    held = tags.mapped(found.get("Tags", ()))
-    for specification in wish.get("TagSpecifications", ()):
-        labels = tags.mapped(specification.get("Tags", ()))
-        pairs += [
-            (f"tag {key}", label, held.get(key))
-            for key, label in labels.items()
-            if key != names.NAME_TAG
-        ]
-    devices = {
-        mapping.get("DeviceName"): mapping.get("VirtualName")
-        for mapping in found.get("BlockDeviceMappings", ())
-    }
-    for mapping in wish.get("BlockDeviceMappings", ()):
-        device = mapping.get("DeviceName")
-        pairs.append((f"block device {device}", mapping.get("VirtualName"), devices.get(device)))
-    return [
-        f"{key}: asked for {value}, is {held}"
-        for key, value, held in pairs
-        if (value or None) != (held or None)
-    ]
+def variables(ec2: "EC2Client", image: str) -> str | None:
+    """The UEFI variables that an image was given, in base64; None when we may not see them."""
+    from botocore.exceptions import ClientError
+
+    with asking("look at the image's UEFI variables", where=f"{image}, {where(ec2)}"):
+        try:
+            found = ec2.describe_image_attribute(ImageId=image, Attribute="uefiData")
+        except ClientError as error:
+            if code_of(error) in DENIED:
+                return None
+            raise
+    return "".join(found.get("UefiData", {}).get("Value", "").split())

@@ -7,6 +7,7 @@ from tasks.cloud import tags
 from tasks.cloud.clients import Cloud
 from tasks.kit.fault import CloudFault, Fault
 from tasks.spec import names
+from tasks.spec.launch import usual_type
 from tasks.spec.record import AmiReceipt
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ ASKED = {
     "BootMode": "boot mode",
 }
 EITHER = "uefi-preferred"
-USUAL = "m1.small"  # for S3-backed images, as in 2008; those of a later day need one of before 2015
 
 
 def image_faults(
@@ -59,7 +59,9 @@ def type_faults(
     image: "ImageTypeDef", kind: "InstanceTypeInfoTypeDef | None", name: str
 ) -> Iterator[CloudFault]:
     """Why an instance type cannot run the image."""
-    hint = f"write another: `launch: {{type: {USUAL}}}` in the image's configuration, or --type={USUAL}"
+    ebs = image.get("RootDeviceType") != "instance-store"
+    usual = usual_type(image.get("Architecture", ""), ebs=ebs)
+    hint = f"write another: `launch: {{type: {usual}}}` in the image's configuration, or --type={usual}"
     if kind is None:
         yield CloudFault(f"there is no instance type {name} in this region", hint=hint)
         return
@@ -76,6 +78,35 @@ def type_faults(
                 f"{name} cannot run it: the image's {what} is {wanted}, and {name} has {' and '.join(words)}",
                 hint=hint,
             )
+    yield from _lacking(image, kind, name, hint)
+
+
+def _lacking(
+    image: "ImageTypeDef", kind: "InstanceTypeInfoTypeDef", name: str, hint: str
+) -> Iterator[CloudFault]:
+    """What one of the two needs of the other. A paravirtual image was refused already."""
+    hvm = image.get("VirtualizationType") == "hvm"
+    if (
+        hvm
+        and kind.get("NetworkInfo", {}).get("EnaSupport") == "required"
+        and not image.get("EnaSupport")
+    ):
+        yield CloudFault(
+            f"{name} cannot run it: its network is ENA's, for which the image is not registered",
+            hint=f"`ami: {{ena: true}}` in the image's configuration, if its kernel has the driver; or {hint}",
+        )
+    encrypted = any(
+        each.get("Ebs", {}).get("Encrypted") for each in image.get("BlockDeviceMappings", ())
+    )
+    if encrypted and kind.get("EbsInfo", {}).get("EncryptionSupport") == "unsupported":
+        yield CloudFault(
+            f"{name} cannot run it: the image is encrypted, which {name} cannot read", hint=hint
+        )
+    if image.get("TpmSupport") and kind.get("NitroTpmSupport") == "unsupported":
+        yield CloudFault(
+            f"{name} cannot run it: the image wants a TPM, and {name} has none",
+            hint=f"`ami: {{tpm: false}}` in the image's configuration; or {hint}",
+        )
 
 
 def together(faults: Sequence[Fault]) -> Fault:

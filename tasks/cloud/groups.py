@@ -113,8 +113,12 @@ def admits(group: "SecurityGroupTypeDef", rule: Rule) -> bool:
 
 
 def opens(group: "SecurityGroupTypeDef", port: int) -> bool:
-    """Whether anybody may reach a TCP port."""
-    return any(_spans(permission, "tcp", port, port) for permission in group.get("IpPermissions", ()))
+    """Whether anybody may reach a TCP port from a network: of its own a default group lets in none but its members."""
+    return any(
+        _spans(permission, "tcp", port, port)
+        and bool(_networks(permission) or permission.get("PrefixListIds"))
+        for permission in group.get("IpPermissions", ())
+    )
 
 
 def _spans(permission: "IpPermissionOutputTypeDef", protocol: str, first: int, last: int) -> bool:

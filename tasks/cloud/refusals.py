@@ -97,7 +97,10 @@ MEANINGS = (
 # Where the permission is not called like the operation (Service Authorization Reference, S3 and STS)
 PERMISSIONS = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "CompleteMultipartUpload": "s3:PutObject",
+    "CompleteSnapshot": "ebs:CompleteSnapshot",
     "CreateBucket": "s3:CreateBucket",
+    "CreateMultipartUpload": "s3:PutObject",
     "DeleteBucket": "s3:DeleteBucket",
     "DeleteObjects": "s3:DeleteObject",
     "GetBucketOwnershipControls": "s3:GetBucketOwnershipControls",
@@ -112,6 +115,9 @@ PERMISSIONS = {
     "PutBucketTagging": "s3:PutBucketTagging",
     "PutObject": "s3:PutObject and s3:PutObjectAcl",
     "PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
+    "PutSnapshotBlock": "ebs:PutSnapshotBlock",
+    "StartSnapshot": "ebs:StartSnapshot",
+    "UploadPart": "s3:PutObject",
 }
 
 

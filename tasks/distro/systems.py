@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from tasks.plan.content import Laid
 from tasks.plan.machine import Era
 from tasks.spec.model import KeyFrom
 
+Layout = Literal["hybrid", "none"]
+
 
 @dataclass(frozen=True)
 class Way:
-    """How an instance comes by its key and its user data: what that needs beside the rest."""
+    """How an instance comes by its key and its user data, or how its disk is booted: what that needs beside the rest."""
 
     skeleton: tuple[Laid, ...]
     units: tuple[str, ...]
@@ -24,6 +27,7 @@ class System:
     package_query: (
         str  # a shell command that prints name, version and architecture of every package, between tabs
     )
+    layouts: Mapping[Layout, Way]  # of the disks that it can be booted from
 
     def way(self, key_from: KeyFrom) -> Way | None:
         """None where nothing in such an image could go that way."""
@@ -31,7 +35,6 @@ class System:
 
 
 SYSTEMD = (
-    Laid("/boot/grub/menu.lst", "menu.lst"),
     Laid("/etc/fstab", "fstab"),
     Laid("/etc/hostname", "hostname"),
     Laid("/etc/hosts", "hosts"),
@@ -41,6 +44,14 @@ SYSTEMD = (
     Laid("/etc/systemd/system/host-keys.service", "host-keys.service"),
     Laid("/usr/local/lib/doit-ami/host-keys", "host-keys.sh", mode=0o755),
     Laid("/etc/systemd/system/first-boot.service", "first-boot.service"),
+)
+PV_GRUB = Way((Laid("/boot/grub/menu.lst", "menu.lst"),), ())
+BOOT_MENU = "/usr/local/lib/doit-ami/boot-menu"
+GRUB = (
+    Laid("/etc/kernel/cmdline", "cmdline"),
+    Laid(BOOT_MENU, "boot-menu.sh", mode=0o755),
+    Laid("/etc/systemd/system/grow-root.service", "grow-root.service"),
+    Laid("/usr/local/lib/doit-ami/grow-root", "grow-root.sh", mode=0o755),
 )
 OWN_UNITS = ("host-keys.service", "first-boot.service")
 
@@ -70,3 +81,8 @@ WAYS: Mapping[Era, Mapping[KeyFrom, Way]] = {
     },
     "2008": {"image": Way((), ())},
 }
+
+
+def layouts(*hooks: Laid) -> Mapping[Layout, Way]:
+    """`hooks`: by which the packages of kernels, of one package manager, have the boot menu written."""
+    return {"none": PV_GRUB, "hybrid": Way((*GRUB, *hooks), ("grow-root.service",))}

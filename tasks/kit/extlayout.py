@@ -21,7 +21,9 @@ LARGEST_BLOCK_SHIFT = 5  # 32 KiB; with 64 KiB, lengths in directories are writt
 OLD_INODE = 128  # the size of every inode of revision 0, and the part that all inodes share
 OLD_DESCRIPTOR, LONG_DESCRIPTOR = 32, 64
 
+JOURNAL, TWO_BACKUPS = 0x4, 0x200  # compatible features: "has_journal", "sparse_super2"
 EXTENTS, WIDE = 0x40, 0x80  # incompatible features: "extent", "64bit"
+FEW_BACKUPS = 0x1  # read-only compatible feature: "sparse_super"
 GROUP_CHECKSUMS, CHECKSUMS = 0x10, 0x400  # read-only compatible features: "uninit_bg", "metadata_csum"
 
 # Incompatible features that change nothing for a reader: filetype, extent, 64bit, mmp, flex_bg, ea_inode,
@@ -68,6 +70,9 @@ class Group(NamedTuple):
     inode_bitmap: int  # block number
     inode_table: int  # block number
     inodes_unused: bool  # its inode bitmap and table were never written
+    block_bitmap: int  # block number
+    blocks_unused: bool  # its block bitmap was never written: nothing but its own tables is in use
+    free_blocks: int
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,10 @@ class Superblock:
     read_only: int  # feature bits
     uuid: UUID
     label: str
+    compatible: int  # feature bits
+    reserved_descriptors: int  # blocks after each copy of the descriptors, for the day when it grows
+    two_backups: tuple[int, int]  # the groups that hold them, where TWO_BACKUPS says so; 0 is none
+    clean: bool  # unmounted well, and no error was ever seen in it
 
     @property
     def size(self) -> int:
@@ -94,12 +103,30 @@ class Superblock:
     def groups(self) -> int:
         return -(-(self.blocks - self.first_block) // self.blocks_per_group)
 
+    @property
+    def descriptor_blocks(self) -> int:
+        return -(-self.groups * self.descriptor_size // self.block_size)
 
-def u16(raw: bytes, at: int) -> int:
+    def backed_up(self, group: int) -> bool:
+        """Whether a group begins with a copy of the superblock and of the descriptors (or with the first ones)."""
+        if self.compatible & TWO_BACKUPS:
+            return group == 0 or group in self.two_backups
+        if not self.read_only & FEW_BACKUPS or group <= 1:
+            return True
+        return any(_is_power(group, base) for base in (3, 5, 7))
+
+
+def _is_power(number: int, base: int) -> bool:
+    while number % base == 0:
+        number //= base
+    return number == 1
+
+
+def u16(raw: bytes | bytearray, at: int) -> int:
     return int.from_bytes(raw[at : at + 2], "little")
 
 
-def u32(raw: bytes, at: int) -> int:
+def u32(raw: bytes | bytearray, at: int) -> int:
     return int.from_bytes(raw[at : at + 4], "little")
 
 
@@ -125,6 +152,10 @@ def superblock(raw: bytes) -> Superblock:
         read_only=u32(raw, 100) if revision else 0,
         uuid=UUID(bytes=raw[104:120]),
         label=raw[120:136].split(b"\0")[0].decode(errors="replace"),
+        compatible=u32(raw, 92) if revision else 0,
+        reserved_descriptors=u16(raw, 206),
+        two_backups=(u32(raw, 0x24C), u32(raw, 0x250)),
+        clean=u16(raw, 58) & 3 == 1,
     )
     understood(found)
     plausible(found)
@@ -210,11 +241,14 @@ class Volume:
         own, size = self.superblock, self.superblock.descriptor_size
         raw = self.at((own.first_block + 1) * self.block_size, own.groups * size)
         for at in range(0, len(raw), size):
-            bitmap, table, flags = u32(raw, at + 4), u32(raw, at + 8), u16(raw, at + 18)
+            where = [u32(raw, at + word) for word in (0, 4, 8)]
+            free, flags = u16(raw, at + 12), u16(raw, at + 18)
             if size >= LONG_DESCRIPTOR:
-                bitmap |= u32(raw, at + 36) << 32
-                table |= u32(raw, at + 40) << 32
-            yield Group(bitmap, table, bool(flags & 1 and own.read_only & (GROUP_CHECKSUMS | CHECKSUMS)))
+                where = [low | u32(raw, at + 32 + 4 * n) << 32 for n, low in enumerate(where)]
+                free |= u16(raw, at + 44) << 16
+            if not own.read_only & (GROUP_CHECKSUMS | CHECKSUMS):
+                flags = 0
+            yield Group(where[1], where[2], bool(flags & 1), where[0], bool(flags & 2), free)
 
 
 def inode(number: int, raw: bytes) -> Inode:

@@ -40,6 +40,18 @@ def appearing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
         scratch.unlink(missing_ok=True)
 
 
+@contextmanager
+def folder_for_now(path: Path) -> Iterator[Path]:
+    """An empty folder for as long as it is needed; what a killed run left in it goes first."""
+    if path.exists():
+        shutil.rmtree(path)
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
 def settle(path: Path) -> None:
     """Bring a file's content, or a directory's entries, to the disk."""
     handle = os.open(path, os.O_RDONLY)

@@ -35,11 +35,13 @@ class Source:
     root_device: str  # instance-store | ebs
 
 
-def wished(source: Source, launch: Launch, *, groups: Iterable[str], key_name: str, data: str) -> Wish:
-    """Equal wishes have equal digests; what is not said is not in them."""
+def wished(
+    source: Source, launch: Launch, kind: str, *, groups: Iterable[str], key_name: str, data: str
+) -> Wish:
+    """Equal wishes have equal digests; what is not said is not in them. `kind`: the instance type."""
     request: dict[str, Any] = {
         "ImageId": source.ami,
-        "InstanceType": launch.type,
+        "InstanceType": kind,
         "SecurityGroupIds": sorted(groups),
         "SubnetId": launch.subnet,
         "KeyName": key_name,

@@ -30,10 +30,20 @@ CACHE = "cache=unsafe,discard=unmap"
 # What an image expects to find: one disk, its own; or what EC2 gave an m1.small in 2008: the image as a first partition,
 # an empty file system and swap beside it.
 Era = Literal["today", "2008"]
-DISKS: Mapping[Era, tuple[str, ...]] = {
-    "today": ("-device", "virtio-blk-pci,drive=root"),
-    "2008": ("-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=root"),
+# How disks are attached. On Nitro types EBS's volumes are NVMe drives, though their model is "Amazon Elastic Block Store",
+# which QEMU cannot say; the disks of Xen itself no QEMU has: virtio is as near.
+Drive = Literal["virtio", "nvme", "scsi"]
+BUSES: Mapping[Drive, tuple[str, ...]] = {
+    "virtio": (),
+    "nvme": (),
+    "scsi": ("-device", "virtio-scsi-pci"),
 }
+DEVICES: Mapping[Drive, str] = {
+    "virtio": "virtio-blk-pci,drive={id}",
+    "nvme": "nvme,drive={id},serial={serial}",
+    "scsi": "scsi-hd,drive={id}",
+}
+VOLUME = "vol-0123456789abcdef0"
 # For a kernel that knows nothing of the image. In 2008 they were EC2's own, but for the console.
 LENT_ARGUMENTS: Mapping[Era, str] = {
     "today": "root=/dev/vda ro console=ttyS0,115200n8",
@@ -59,8 +69,9 @@ class Model:
 
 
 MODELS: Mapping[Architecture, Model] = {
-    "i386": Model("qemu-system-i386", "pc", "qemu-system-x86", "qemu-system-x86-core"),
-    "x86_64": Model("qemu-system-x86_64", "pc", "qemu-system-x86", "qemu-system-x86-core"),
+    # Without graphics its BIOS, and whatever speaks through that, is heard on the serial port.
+    "i386": Model("qemu-system-i386", "pc,graphics=off", "qemu-system-x86", "qemu-system-x86-core"),
+    "x86_64": Model("qemu-system-x86_64", "pc,graphics=off", "qemu-system-x86", "qemu-system-x86-core"),
     # An emulated processor that signs its pointers as real ones do spends most of its time at it.
     "arm64": Model(
         "qemu-system-aarch64",
@@ -78,9 +89,31 @@ def accelerators(architecture: Architecture, host: str) -> tuple[Accelerator, ..
 
 
 @dataclass(frozen=True)
+class Flash:
+    """UEFI: its code, and a copy of its variables that is this machine's own."""
+
+    code: Path
+    variables: Path
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        code = f"if=pflash,unit=0,format=raw,readonly=on,file={_value(self.code)}"
+        return ("-drive", code, "-drive", f"if=pflash,unit=1,format=raw,file={_value(self.variables)}")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A volume beside the root's."""
+
+    disk: Path  # qcow2
+    volume: str  # its id
+
+
+@dataclass(frozen=True)
 class Machine:
     """`ports`: of the guest's, and where on the loopback each is reached; `kernel`: without one, the disk boots by the
-    firmware; `metadata`: the folder that imds.lay wrote; `control`: a socket for kit/qmp.py, of at most 107 bytes.
+    firmware; `uefi`: without it, by a BIOS; `metadata`: the folder that imds.lay wrote; `control`: a socket for kit/qmp.py,
+    of at most 107 bytes.
     """
 
     architecture: Architecture
@@ -91,7 +124,10 @@ class Machine:
     arguments: str
     ports: Mapping[int, int]
     console: Path
-    era: Era = "today"
+    drive: Drive = "virtio"
+    uefi: Flash | None = None
+    volume: str = VOLUME
+    beside: tuple[Beside, ...] = ()
     instance_id: str = "i-0"
     instance_type: str = "m5.large"
     cores: int = 2
@@ -115,10 +151,16 @@ class Machine:
                 *(() if self.reboots else ("-no-reboot",)),
                 *("-smbios", f"type=1,{self._identity()}"),
                 *("-serial", f"file:{self.console}"),
-                *("-drive", f"file={_value(self.disk)},format=qcow2,if=none,id=root,{CACHE}"),
-                *DISKS[self.era],
+                *(self.uefi.options if self.uefi else ()),
+                *BUSES[self.drive],
+                *self._disk("root", self.disk, self.volume, ",bootindex=1"),
+                *(
+                    option
+                    for number, each in enumerate(self.beside, 1)
+                    for option in self._disk(f"disk{number}", each.disk, each.volume)
+                ),
                 *("-netdev", f"user,id={NETDEV},restrict=on,{','.join(self._network())}"),
-                *("-device", f"virtio-net-pci,netdev={NETDEV},mac={self.mac}"),
+                *("-device", f"virtio-net-pci,netdev={NETDEV},mac={self.mac},romfile="),
                 *("-device", "virtio-rng-pci"),
                 *(("-qmp", f"unix:{_value(self.control)},server=on,wait=off") if self.control else ()),
                 *(("-kernel", str(self.kernel), "-append", self.arguments) if self.kernel else ()),
@@ -126,6 +168,12 @@ class Machine:
             ),
             "boot the image",
         )
+
+    def _disk(self, name: str, disk: Path, volume: str, more: str = "") -> tuple[str, ...]:
+        """On EC2, an NVMe drive's serial number is its volume's id without the dash."""
+        device = DEVICES[self.drive].format(id=name, serial=volume.replace("-", ""))
+        drive = f"file={_value(disk)},format=qcow2,if=none,id={name},{CACHE}"
+        return ("-drive", drive, "-device", f"{device}{more}")
 
     def _identity(self) -> str:
         """By this, those who look know an instance of EC2's: uuid and serial number are equal, and begin with ec2."""

@@ -10,6 +10,14 @@ from tasks.kit.report import amount
 Decision = Literal["goes", "stays", "refused"]
 
 
+SOME = "one of them"
+
+
+def is_snapshot(source: str) -> bool:
+    """Of what an image is made of: a snapshot's id, or bucket/key of a manifest."""
+    return source.startswith("snap-")
+
+
 @dataclass(frozen=True)
 class Image:
     """An AMI; `of` is the image of ours that its tag names, `users` the instances that need it."""
@@ -167,3 +175,6 @@ class Known:
     image: str = ""  # the id in ami.json
     made_of: str = ""  # what that image was made of
     uploaded: str = ""  # what upload.stamp speaks of: bucket/key, or a snapshot's id
+    writing: str = (
+        ""  # the snapshot that an upload here goes on with, or SOME: it was killed before it knew which
+    )

@@ -8,7 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from tasks.kit.table import table
-from tasks.plan.things import Bundle, Decision, Image, Instance, KeyPair, Known, Snapshot, Thing, Verdict
+from tasks.plan.things import (
+    SOME,
+    Bundle,
+    Decision,
+    Image,
+    Instance,
+    KeyPair,
+    Known,
+    Snapshot,
+    Thing,
+    Verdict,
+)
 from tasks.spec import names
 
 COLUMNS = ("verdict", "what", "which", "because")
@@ -84,7 +95,7 @@ def sources(
             (each.id in going, "goes", f"{going.get(each.id)}, which goes, was made of it"),
             (each.id == lost, "goes", f"{known.image}, which is gone, was made of it"),
             (each.id == known.uploaded, "stays", f"uploaded, and not yet registered: doit ami:{of}"),
-            (isinstance(each, Snapshot) and each.state == "pending", "stays", "it is being written"),
+            *(_unfinished(each, known, of, now, force=force) if isinstance(each, Snapshot) else ()),
             (
                 now - each.since < YOUNG and not force,
                 "stays",
@@ -94,6 +105,24 @@ def sources(
         )
         for each in held
     ]
+
+
+def _unfinished(
+    each: Snapshot, known: Known, of: str, now: datetime, *, force: bool
+) -> tuple[Case, ...]:
+    """Of a snapshot that holds nothing whole, or not yet."""
+    old, pending = age(now - each.since), each.state == "pending"
+    young = now - each.since < YOUNG and not force
+    return (
+        (each.state == "error", "goes", "it failed, and nothing can be made of it"),
+        (
+            known.writing == each.id or (pending and known.writing == SOME),
+            "stays",
+            f"an upload here was writing it: doit upload:{of} goes on",
+        ),
+        (pending and young, "stays", f"{old} old: another machine may be writing it; --force"),
+        (pending, "goes", f"it was never completed, is {old} old, and no upload here goes on with it"),
+    )
 
 
 def bundles(

@@ -1,7 +1,8 @@
 """What is registered, as `ami:` of config/images/<name>.yaml says. Sizes are bytes; limits are RegisterImage's and EBS's own."""
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -9,16 +10,37 @@ from tasks.spec.cloud import AmiName
 from tasks.spec.names import NAME_TAG, OURS
 from tasks.spec.part import Part
 from tasks.spec.types import Size, Word
-from tasks.spec.units import UNITS
+from tasks.spec.units import UNITS, written
 
 BootMode = Literal["legacy-bios", "uefi", "uefi-preferred"]
 Firmware = Literal["bios", "uefi"]
-DevicePath = Annotated[str, Field(pattern=r"^/dev/(xvd[a-z]{1,2}|sd[a-z][0-9]{0,2})$")]
+# "Device names for volumes on Amazon EC2 instances", of HVM images, less what reads like the root's own
+DevicePath = Annotated[str, Field(pattern=r"^/dev/(sd[b-z]|xvd[b-d][a-z]|xvd[e-z])$")]
+ROOTS = ("/dev/xvda", "/dev/sda1")  # reserved for the root there
+STORE = re.compile(r"ephemeral([0-9]|1[0-9]|2[0-3])")  # what EC2 calls an instance's own disks
+STORE_DEVICE = re.compile(r"(/dev/)?(sd[b-z]|xvd[b-z])")
 
-# docs.aws.amazon.com, "Amazon EBS volume types": IOPS least and most, and most of them for a GiB
-IOPS = {"gp3": (3000, 80000, 500), "io1": (100, 64000, 50), "io2": (100, 256000, 1000)}
+
+class Kind(NamedTuple):
+    """What EBS makes of a type, as botocore documents EbsBlockDevice. Sizes are GiB."""
+
+    sizes: tuple[int, int]
+    iops: tuple[int, int] | None = None  # none where they cannot be chosen
+    iops_per_gib: int = 0  # at most; but the least that there is, one may always have
+    boots: bool = True
+
+
+USUAL_IOPS = 3000  # of gp3, which has them without a word
+KINDS = {
+    "gp3": Kind((1, 65536), (USUAL_IOPS, 80000), 500),
+    "gp2": Kind((1, 16384)),
+    "io1": Kind((4, 16384), (100, 64000), 50),
+    "io2": Kind((4, 65536), (100, 256000), 1000),
+    "st1": Kind((125, 16384), boots=False),
+    "sc1": Kind((125, 16384), boots=False),
+    "standard": Kind((1, 1024)),
+}
 THROUGHPUT = (125, 2000)  # MiB/s, of gp3; and no more than a quarter for each of its IOPS
-LARGEST = 64 * UNITS["TiB"]
 
 
 class Volume(Part):
@@ -26,26 +48,26 @@ class Volume(Part):
 
     type: Literal["gp3", "gp2", "io1", "io2", "st1", "sc1", "standard"] = "gp3"
     size: Size | None = Field(None, description="of whole GiB; absent: that of the image")
-    iops: int | None = None
+    iops: int | None = Field(None, description="of gp3, io1 and io2; those of io need it")
     throughput: int | None = Field(None, description="MiB/s; of gp3 alone")
     delete_on_termination: bool = True
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.size is not None and (self.size % UNITS["GiB"] or not 0 < self.size <= LARGEST):
-            raise ValueError("size must be of whole GiB, 1 to 65536 of them")
+        if self.size is not None and self.size % UNITS["GiB"]:
+            more = written((self.size // UNITS["GiB"] + 1) * UNITS["GiB"])
+            raise ValueError(f"size: a volume has whole GiB; write {more}")
         if self.type in ("io1", "io2") and self.iops is None:
-            raise ValueError(f"iops: is missing; {self.type} needs it")
+            raise ValueError(f"iops: is missing; {self.type} needs it: write `iops: 1000`, say")
         if self.iops is not None:
-            if self.type not in IOPS:
+            if (range_ := KINDS[self.type].iops) is None:
                 raise ValueError(f"iops: {self.type} takes none; delete the key, or write `type: gp3`")
-            least, most, _ = IOPS[self.type]
-            if not least <= self.iops <= most:
-                raise ValueError(f"iops: {self.type} has {least} to {most}")
+            if not range_[0] <= self.iops <= range_[1]:
+                raise ValueError(f"iops: {self.type} has {range_[0]} to {range_[1]}")
         if self.throughput is not None:
             if self.type != "gp3":
                 raise ValueError("throughput: of gp3 alone; delete the key, or write `type: gp3`")
-            most = min(THROUGHPUT[1], (self.iops or IOPS["gp3"][0]) // 4)
+            most = min(THROUGHPUT[1], (self.iops or USUAL_IOPS) // 4)
             if not THROUGHPUT[0] <= self.throughput <= most:
                 raise ValueError(
                     f"throughput: {THROUGHPUT[0]} to {most} MiB/s, a quarter of its iops at most"
@@ -54,15 +76,19 @@ class Volume(Part):
 
     def trouble(self, size: int) -> str:
         """What is wrong with this for a volume of so many bytes, or nothing."""
-        if self.iops is None:
-            return ""
-        least, _, ratio = IOPS[self.type]
-        most = max(least, size // UNITS["GiB"] * ratio)
-        return (
-            f"iops: {self.type} of this size has {most} at most; write less, or a larger `size`"
-            if self.iops > most
-            else ""
-        )
+        kind, gib = KINDS[self.type], size // UNITS["GiB"]
+        if not kind.sizes[0] <= gib <= kind.sizes[1]:
+            return f"size: {self.type} has {kind.sizes[0]} to {kind.sizes[1]} GiB, and not {gib}"
+        if self.iops is not None and kind.iops is not None:
+            most = max(kind.iops[0], gib * kind.iops_per_gib)
+            if self.iops > most:
+                return (
+                    f"iops: {self.type} of {gib} GiB has {most} at most; write less, or a larger `size`"
+                )
+        return ""
+
+
+OF_EBS = ("volume", "volumes", "tpm", "uefi_data", "boot_mode")
 
 
 class Ami(Part):
@@ -90,7 +116,9 @@ class Ami(Part):
     )
     volume: Volume = Field(Volume(), description="the root's; of EBS-backed images")
     volumes: Mapping[DevicePath, Volume] = Field(
-        default_factory=dict, description="empty ones beside it, by device; of EBS-backed images"
+        default_factory=dict,
+        description="empty ones beside it, by device: {/dev/sdf: {size: 10 GiB}}; of EBS-backed images. If the cloud"
+        " encrypts, with the account's default key: RegisterImage takes no other",
     )
     imds: Literal["v2", "optional"] = "v2"
     ena: bool = Field(
@@ -101,14 +129,14 @@ class Ami(Part):
     uefi_data: str | None = Field(
         None,
         min_length=1,
-        description="path of a UEFI variable store, as python-uefivars writes it (base64)",
+        description="path, from the project's folder, of a UEFI variable store as python-uefivars writes it (base64)",
     )
     tags: Mapping[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        paravirtual, s3 = self.virtualization == "paravirtual", self.backing == "s3"
-        if paravirtual and not s3:
+        paravirtual = self.virtualization == "paravirtual"
+        if paravirtual and self.backing == "ebs":
             raise ValueError(
                 "virtualization: paravirtual images are S3-backed here; write `backing: s3`, or `virtualization: hvm`"
             )
@@ -120,9 +148,8 @@ class Ami(Part):
             raise ValueError(
                 "kernel_id, ramdisk_id: hvm instances boot what is on the disk; delete the key"
             )
-        of_ebs = ("volume", "volumes", "tpm", "uefi_data", "boot_mode")
-        told = [key for key in of_ebs if key in self.model_fields_set]
-        if s3 and told:
+        told = [key for key in OF_EBS if key in self.model_fields_set]
+        if self.backing == "s3" and told:
             raise ValueError(
                 f"{', '.join(told)}: S3-backed images have none; delete it, or write `backing: ebs`"
             )
@@ -141,11 +168,20 @@ class Ami(Part):
     def _devices(self) -> Self:
         if self.backing == "s3":
             return self
-        strange = [each for each in self.block_devices if not each.startswith("ephemeral")]
+        if self.root_device_name not in ROOTS:
+            raise ValueError(
+                f"root_device_name: {self.root_device_name!r} is none of EC2's for roots; write {' or '.join(ROOTS)}"
+            )
+        strange = [each for each in self.block_devices if not STORE.fullmatch(each)]
         if strange:
             raise ValueError(
                 f"block_devices: {', '.join(strange)}: EBS-backed images name ephemeral0 to ephemeral23 here;"
                 " write the root as `root_device_name`, other volumes under `volumes`"
+            )
+        strange = [each for each in self.block_devices.values() if not STORE_DEVICE.fullmatch(each)]
+        if strange:
+            raise ValueError(
+                f"block_devices: {', '.join(strange)}: is no device for a disk; write sdb, say"
             )
         for device, volume in self.volumes.items():
             if volume.size is None:
@@ -154,13 +190,19 @@ class Ami(Part):
                 )
             if trouble := volume.trouble(volume.size):
                 raise ValueError(f"volumes.{device}: {trouble}")
-        places = [self.root_device_name, *self.volumes]
-        places += [f"/dev/{each.removeprefix('/dev/')}" for each in self.block_devices.values()]
+        places = [letters(each) for each in (*self.volumes, *self.block_devices.values())]
         if twice := sorted({each for each in places if places.count(each) > 1}):
-            raise ValueError(f"volumes, block_devices: named twice: {', '.join(twice)}")
-        if self.volume.type in ("st1", "sc1"):
+            raise ValueError(
+                f"volumes, block_devices: named twice: {', '.join(twice)} (sdf and xvdf are one)"
+            )
+        if not KINDS[self.volume.type].boots:
             raise ValueError(f"volume.type: nothing boots from {self.volume.type}; write gp3")
         return self
+
+
+def letters(device: str) -> str:
+    """What tells one device from another: sdf and xvdf are one place in the guest."""
+    return re.sub(r"^(/dev/)?(sd|xvd)", "", device)
 
 
 def _unless_s3(told: Mapping[str, Any], usual: Any, of_s3: Any) -> Any:

@@ -25,10 +25,18 @@ def _tags(tags: Mapping[str, str]) -> Mapping[str, str]:
     return tags
 
 
+def usual_type(architecture: str, *, ebs: bool) -> str:
+    """A small one that starts such an image: those of Nitro run no i386, and nothing that is S3-backed."""
+    if not ebs:
+        return "m1.small"
+    return {"arm64": "t4g.micro", "i386": "t2.micro"}.get(architecture, "t3.micro")
+
+
 class Launch(Part):
-    type: Annotated[str, AfterValidator(_type)] = Field(
-        "m1.small",
-        description="the instance type; S3-backed images start on those of before 2015 alone",
+    type: Annotated[str, AfterValidator(_type)] | None = Field(
+        None,
+        description="the instance type; default: t3.micro, of arm64 t4g.micro, of i386 t2.micro; of S3-backed images,"
+        " which start on those of before 2015 alone, m1.small",
     )
     count: int = Field(1, ge=1, le=1000, description="how many instances are to run")
     groups: tuple[GroupName, ...] = Field(

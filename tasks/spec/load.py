@@ -44,9 +44,11 @@ class Project:
     images: tuple[Image, ...]
 
     @property
-    def account(self) -> str:
-        """Whose bundles these are: 12 digits."""
-        return self.cloud.account or LOCAL_ACCOUNT
+    def account(self) -> str | None:
+        """Whose bundles these are: 12 digits; nothing where nobody has told, nor who is to read them."""
+        if self.cloud.kind == "local":
+            return LOCAL_ACCOUNT
+        return self.cloud.account if self.cloud.ec2_certificate else None
 
     def image(self, name: str | None) -> Image | None:
         """The image of that name, if a name is given: the configuration was checked for names that are nobody's."""
@@ -72,7 +74,7 @@ def load(config: Path = Path("config"), templates: Path = Path("templates")) -> 
         wrong += _unknown(site, list(files), config / "site.yaml")
         wrong += _without_mirror(site, images, config / "images")
         wrong += _unregistrable(site, images, config / "site.yaml")
-        cloud = _cloud(config, site.cloud, wrong)
+        cloud = _cloud(config, site, images, wrong)
     if wrong or not site or not cloud:
         things = "1 thing is" if len(wrong) == 1 else f"{len(wrong)} things are"
         raise ConfigFault(f"{things} wrong in the configuration", evidence=wrong, where=str(config))
@@ -114,8 +116,14 @@ def _image(
         for where, laid in image.files.items()
         if laid.template and not (templates / laid.template).is_file()
     ]
-    if image.launch.user_data and not Path(image.launch.user_data).is_file():
-        wrong.append(f"{path}: launch.user_data: there is no {image.launch.user_data}")
+    wrong += [
+        f"{path}: {key}: there is no {named}"
+        for key, named in (
+            ("launch.user_data", image.launch.user_data),
+            ("ami.uefi_data", image.ami.uefi_data),
+        )
+        if named and not Path(named).is_file()
+    ]
     if image.boot.kernel_of and (image.boot.kernel_of not in files or image.boot.kernel_of == path.stem):
         wrong.append(f"{path}: boot.kernel_of: there is no other image {image.boot.kernel_of}")
     if not isinstance(image, AptImage) or image.repositories:
@@ -160,28 +168,36 @@ def _without_mirror(site: Site, images: Iterable[Image | None], folder: Path) ->
 
 def _unregistrable(site: Site, images: Iterable[Image | None], path: Path) -> Iterator[str]:
     """What is to become an AMI every day, and cannot."""
-    for image in images:
-        if image and image.architecture not in S3_BACKED and image.name in site.images:
+    for image in _s3_backed(site, images):
+        if image.architecture not in S3_BACKED:
             yield (
                 f"{path}: images: {image.name}: S3-backed AMIs start on {' and '.join(S3_BACKED)} alone, not on"
-                f" {image.architecture}; leave it out: `doit boot:{image.name}` builds and proves it"
+                f" {image.architecture}; write `backing: ebs`, or leave it out: `doit boot:{image.name}` builds and proves it"
             )
 
 
-def _cloud(config: Path, name: str, wrong: list[str]) -> CloudSpec | None:
-    path = config / "clouds" / f"{name}.yaml"
+def _s3_backed(site: Site, images: Iterable[Image | None]) -> list[Image]:
+    """Of those that are made every day."""
+    return [each for each in images if each and each.name in site.images and each.ami.backing == "s3"]
+
+
+def _cloud(
+    config: Path, site: Site, images: Iterable[Image | None], wrong: list[str]
+) -> CloudSpec | None:
+    path = config / "clouds" / f"{site.cloud}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(entry.stem for entry in path.parent.glob("*.yaml")))
         wrong.append(f"{config / 'site.yaml'}: cloud: there is no {path}; known: {known}")
         return None
-    cloud = _file(path, CloudSpec, {"name": name}, wrong)
+    cloud = _file(path, CloudSpec, {"name": site.cloud}, wrong)
     if cloud and cloud.kind == "aws":
         # An S3-backed bundle is made before anybody asks AWS, and names its owner and its reader.
         told = {"account": cloud.account, "ec2_certificate": cloud.ec2_certificate}
+        in_need = [image.name for image in _s3_backed(site, images)]
         wrong += [
-            f"{path}: {key}: is missing; S3-backed images need it"
+            f"{path}: {key}: is missing; S3-backed images need it: {', '.join(in_need)}"
             for key, value in told.items()
-            if not value
+            if in_need and not value
         ]
         if cloud.ec2_certificate and not Path(cloud.ec2_certificate).is_file():
             wrong.append(f"{path}: ec2_certificate: there is no {cloud.ec2_certificate}")

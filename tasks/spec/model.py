@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from tasks.spec.ami import Ami, BootMode, Firmware
-from tasks.spec.launch import Launch
+from tasks.spec.launch import Launch, usual_type
 from tasks.spec.names import TAKEN
 from tasks.spec.part import Part
 from tasks.spec.source import (
@@ -106,8 +106,9 @@ class Disk(Part):
     def _whole_blocks(self) -> Self:
         if self.size % UNITS["MiB"]:
             raise ValueError("size must be a whole number of MiB")
-        if not 32 * UNITS["MiB"] <= self.size <= 16 * UNITS["TiB"]:
-            raise ValueError("size must be between 32 MiB and 16 TiB")
+        least = 128 * UNITS["MiB"] if self.layout == "hybrid" else 32 * UNITS["MiB"]
+        if not least <= self.size <= 16 * UNITS["TiB"]:
+            raise ValueError(f"size must be between {written(least)} and 16 TiB")
         return self
 
 
@@ -209,11 +210,13 @@ class Image(Part):
         if self.ami.backing == "ebs" and self.disk.size % gib:
             more = written(-(-self.disk.size // gib) * gib)
             raise ValueError(f"disk.size: an EBS volume has whole GiB; write {more}")
-        if self.ami.volume.size is not None and self.ami.volume.size < self.disk.size:
+        volume = self.ami.volume
+        if volume.size is not None and volume.size < self.disk.size:
             raise ValueError(
                 "ami.volume.size: smaller than the image; write as much as disk.size or more"
             )
-        if trouble := self.ami.volume.trouble(self.ami.volume.size or self.disk.size):
+        trouble = volume.trouble(volume.size or self.disk.size) if self.ami.backing == "ebs" else ""
+        if trouble:
             raise ValueError(f"ami.volume.{trouble}")
         if self.architecture == "arm64" and self.ami.virtualization == "paravirtual":
             raise ValueError(
@@ -237,12 +240,19 @@ class Image(Part):
         """What the AMI is registered with: all that the disk can, unless less is wanted; nothing for paravirtual ones."""
         if self.ami.virtualization == "paravirtual":
             return None
+        if self.ami.backing == "s3" and self.architecture in S3_BACKED:
+            return "legacy-bios"  # no type that starts them has UEFI
         return self.ami.boot_mode or BOOT_MODES[FIRMWARES[self.architecture]]
 
     @property
     def firmwares(self) -> tuple[Firmware, ...]:
         """By which it is to boot, and is proved to; none where a kernel is given from outside."""
         return next((able for able, mode in BOOT_MODES.items() if mode == self.boot_mode), ())
+
+    @property
+    def instance_type(self) -> str:
+        """What it is started on."""
+        return self.launch.type or usual_type(self.architecture, ebs=self.ami.backing == "ebs")
 
 
 class AptImage(Image):

@@ -6,7 +6,7 @@ import pytest
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 from botocore.stub import Stubber
 
-from tasks.cloud import ec2, s3
+from tasks.cloud import described, ec2, s3
 from tasks.kit import files
 from tasks.kit.fault import CloudFault
 from tasks.spec.cloud import LOCAL_ACCOUNT
@@ -55,7 +55,7 @@ def stub(client):
 def test_what_was_registered_is_described_as_it_was_asked(client):
     """Every attribute, and the tags from the first moment."""
     image = registered(client, WISH)
-    assert ec2.differences(image, WISH) == []
+    assert described.differences(image, WISH) == []
     assert image["RootDeviceType"] == "instance-store"
     assert image["State"] == "available"
     assert image["OwnerId"] == LOCAL_ACCOUNT
@@ -74,7 +74,7 @@ def test_a_paravirtual_image_keeps_its_kernel(client):
         "EnaSupport": False,
     }
     image = registered(client, wish)
-    assert ec2.differences(image, wish) == []
+    assert described.differences(image, wish) == []
 
 
 def test_a_name_is_taken_once(client):
@@ -165,4 +165,4 @@ def test_every_difference_is_named(key, value, line):
         "Tags": [{"Key": "doit-ami:digest", "Value": "d"}],
         key: value,
     }
-    assert ec2.differences(found, WISH) == [line]
+    assert described.differences(found, WISH) == [line]

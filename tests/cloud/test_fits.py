@@ -7,13 +7,13 @@ import pytest
 
 from tasks.cloud import fits
 from tasks.kit.fault import CloudFault, ConfigFault
-from tasks.spec.record import AmiReceipt, BootReport
+from tasks.spec.record import AmiReceipt
+from tests import proofs
 
 AT = datetime(2026, 11, 23, tzinfo=UTC)
-BOOT = BootReport(sha256="s", accelerator="kvm", because="", firmware="", seconds=1, checks=(), at=AT)
 RECEIPT = AmiReceipt(
     account="1" * 12, region="us-east-1", sha256="s", cloud_id="", at=AT,
-    id="ami-1", name="n", digest="d", location="b/k", boot=BOOT,
+    id="ami-1", name="n", digest="d", location="b/k", boot=proofs.report(),
 )  # fmt: skip
 IMAGE: Any = {
     "ImageId": "ami-1",
@@ -124,6 +124,76 @@ def test_a_type_of_nitro_and_an_image_of_2008_have_nothing_in_common():
         "SupportedBootModes": ["uefi"],
     }
     assert len(types(IMAGE, nitro, "t4g.micro")) == 3
+
+
+# As DescribeInstanceTypes has them, of what matters here.
+T3: Any = {
+    "ProcessorInfo": {"SupportedArchitectures": ["x86_64"]},
+    "SupportedRootDeviceTypes": ["ebs"],
+    "SupportedVirtualizationTypes": ["hvm"],
+    "SupportedBootModes": ["legacy-bios", "uefi"],
+    "NetworkInfo": {"EnaSupport": "required"},
+    "NitroTpmSupport": "supported",
+    "EbsInfo": {"EncryptionSupport": "supported"},
+}
+T2: Any = {
+    **T3,
+    "SupportedBootModes": ["legacy-bios"],
+    "NetworkInfo": {"EnaSupport": "unsupported"},
+    "NitroTpmSupport": "unsupported",
+}
+OF_TODAY: Any = {
+    **IMAGE,
+    "RootDeviceType": "ebs",
+    "VirtualizationType": "hvm",
+    "BootMode": "uefi-preferred",
+    "EnaSupport": True,
+}
+
+
+def test_an_image_of_today_runs_on_nitro_and_on_xen():
+    assert types(OF_TODAY, T3, "t3.micro") == types(OF_TODAY, T2, "t2.micro") == []
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "said"),
+    [
+        ({"BootMode": "uefi"}, T2, "the image's boot mode is uefi, and t has legacy-bios"),
+        (
+            {"BootMode": "legacy-bios"},
+            {**T3, "SupportedBootModes": ["uefi"]},
+            "the image's boot mode is legacy-bios, and t has uefi",
+        ),
+        ({"EnaSupport": False}, T3, "its network is ENA's, for which the image is not registered"),
+        (
+            {"TpmSupport": "v2.0", "BootMode": "uefi-preferred"},
+            T2,
+            "the image wants a TPM, and t has none",
+        ),
+        (
+            {"BlockDeviceMappings": [{"Ebs": {"Encrypted": True}}]},
+            {**T2, "EbsInfo": {"EncryptionSupport": "unsupported"}},
+            "the image is encrypted, which t cannot read",
+        ),
+        ({"Architecture": "i386"}, T3, "the image's architecture is i386, and t has x86_64"),
+    ],
+)
+def test_what_an_image_of_today_needs_and_a_type_has_not_is_told(image, kind, said):
+    """Each is one reason, and the way out names a type that runs such images."""
+    found: Any = {**OF_TODAY, **image}
+    (fault,) = fits.type_faults(found, kind, "t")
+    assert fault.problem == f"t cannot run it: {said}"
+    usual = "t2.micro" if "Architecture" in image else "t3.micro"
+    assert f"--type={usual}" in fault.hint
+
+
+def test_what_is_s3_backed_does_not_run_on_nitro_and_the_way_out_is_a_type_of_2006():
+    image: Any = {**IMAGE, "VirtualizationType": "hvm", "EnaSupport": True}
+    found = list(fits.type_faults(image, T3, "t3.micro"))
+    assert [fault.problem for fault in found] == [
+        "t3.micro cannot run it: the image's root device is instance-store, and t3.micro has ebs"
+    ]
+    assert "--type=m1.small" in found[0].hint
 
 
 def test_a_type_that_is_not_there_is_told():

@@ -64,6 +64,14 @@ def test_a_group_that_lets_everything_in_lets_this_in():
     assert not groups.opens({"IpPermissions": []}, 22)
 
 
+def test_a_group_that_lets_in_its_own_members_alone_is_not_open():
+    """As AWS makes the default one."""
+    own: Any = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": "sg-1"}], "IpRanges": []}
+    listed: Any = {"IpProtocol": "-1", "PrefixListIds": [{"PrefixListId": "pl-1"}]}
+    assert not groups.opens({"IpPermissions": [own]}, 22)
+    assert groups.opens({"IpPermissions": [own, listed]}, 22)
+
+
 def test_somebody_who_was_quicker_is_no_fault(client):
     """EC2 says InvalidPermission.Duplicate, and it is open."""
     group: Any = {"GroupId": "sg-1", "GroupName": "default", "IpPermissions": []}

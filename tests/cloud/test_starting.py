@@ -15,7 +15,7 @@ from tasks.spec.launch import Launch
 from tasks.spec.record import LaunchIntent, now
 
 WISH = launching.wished(
-    Source("debian-12", "ami-1", "ebs"), Launch(), groups=["sg-1"], key_name="", data=""
+    Source("debian-12", "ami-1", "ebs"), Launch(), "m1.small", groups=["sg-1"], key_name="", data=""
 )
 
 
@@ -30,7 +30,12 @@ def here(account):
         "GroupId"
     ]
     wish = launching.wished(
-        Source("debian-12", "ami-1", "instance-store"), Launch(), groups=[group], key_name="", data=""
+        Source("debian-12", "ami-1", "instance-store"),
+        Launch(),
+        "m1.small",
+        groups=[group],
+        key_name="",
+        data="",
     )
     return account.ec2(), wish, account
 

@@ -267,17 +267,42 @@ def test_every_stage_takes_the_image(image):
     made = img.Order.of(image, 0)
     assert rootfs.tools(rootfs.Order.of(image, 0))
     assert boot.tools(boot.Order.of(image))[0].program == MODELS[image.architecture].program
-    for laid in made.system.skeleton:
+    assert made.disk.layout in made.system.layouts
+    for laid in made.skeleton:
         rendered(laid.template, (ROOT / "templates" / laid.template).read_text(), img._values(made))
 
 
 @pytest.mark.parametrize("image", [name for name in NAMES if name != OLD], indirect=True)
 def test_the_kernel_speaks_on_the_machines_serial_line(image):
-    """Which an arm64 machine calls by another name."""
+    """Which an arm64 machine calls by another name, EC2's by one and QEMU's by another: the last that is there is the console."""
     values = img._values(img.Order.of(image, 0))
-    menu = rendered("menu.lst", (ROOT / "templates/menu.lst").read_text(), values)
-    line = "ttyAMA0" if image.architecture == "arm64" else "ttyS0,115200n8"
-    assert re.search(rf"kernel /vmlinuz root=UUID=\S+ ro .*console={line}$", menu, re.MULTILINE)
+    name, before = ("cmdline", "") if image.disk.layout == "hybrid" else ("menu.lst", "kernel /vmlinuz ")
+    text = rendered(name, (ROOT / "templates" / name).read_text(), values)
+    (line,) = re.findall(rf"^ *{before}(root=UUID=\S+ ro .*)$", text, re.MULTILINE)
+    consoles = re.findall(r"console=(\S+)", line)
+    if image.architecture == "arm64":
+        assert consoles == ["ttyS0,115200n8", "ttyAMA0,115200n8"]
+    else:
+        assert consoles[-1] == "ttyS0,115200n8"
+
+
+@pytest.mark.parametrize("image", [name for name in NAMES if name != OLD], indirect=True)
+def test_what_a_hybrid_image_grows_with_is_in_it(image):
+    """sfdisk is a package of its own in Debian's family; elsewhere util-linux has it."""
+    if image.disk.layout == "hybrid":
+        wanted = {"fdisk"} if FAMILY[image.distro] == "apt" else {"util-linux", "e2fsprogs"}
+        assert wanted <= set(image.packages)
+        assert "grow-root.service" in img.Order.of(image, 0).units
+
+
+@pytest.mark.parametrize("image", NAMES, indirect=True)
+def test_only_the_images_of_instance_store_have_a_bare_file_system(image):
+    """All others boot by themselves, by every firmware that EC2 has for their architecture."""
+    of_s3 = image.name in (OLD, "debian-12-s3")
+    assert (image.ami.backing == "s3") == of_s3
+    assert (image.disk.layout == "none") == of_s3
+    modes = {"x86_64": "uefi-preferred", "arm64": "uefi"}
+    assert image.boot_mode == (None if of_s3 else modes[image.architecture])
 
 
 @pytest.mark.parametrize("image", [name for name in NAMES if name != OLD], indirect=True)

@@ -12,15 +12,15 @@ from tasks.spec.launch import Launch
 SOURCE = Source("debian-12", "ami-1", "instance-store")
 
 
-def wish(launch=None, source=SOURCE, **more):
+def wish(launch=None, source=SOURCE, kind="m1.small", **more):
     told = {"groups": ["sg-2", "sg-1"], "key_name": "", "data": "", **more}
-    return launching.wished(source, launch or Launch(), **told)
+    return launching.wished(source, launch or Launch(), kind, **told)
 
 
 def test_everything_is_said():
     """IMDSv2 with one hop, tags from the first moment, as many as wanted or none."""
-    launch = Launch(type="m1.medium", tags={"team": "images"}, subnet="subnet-0")
-    made = wish(launch, key_name="k", data="#!/bin/sh\n")
+    launch = Launch(tags={"team": "images"}, subnet="subnet-0")
+    made = wish(launch, kind="m1.medium", key_name="k", data="#!/bin/sh\n")
     assert made.of("token", 3) == {
         "ImageId": "ami-1",
         "InstanceType": "m1.medium",
@@ -74,7 +74,7 @@ def test_a_users_name_is_the_instances():
 @pytest.mark.parametrize(
     "other",
     [
-        {"launch": Launch(type="m1.large")},
+        {"kind": "m1.large"},
         {"launch": Launch(tags={"a": "b"})},
         {"launch": Launch(imds="optional")},
         {"source": Source("debian-12", "ami-2", "instance-store")},

@@ -8,7 +8,8 @@ from typing import get_args
 import pytest
 
 from tasks.kit import imds
-from tasks.plan.machine import MODELS, Machine, accelerators, overlay
+from tasks.plan import firmware
+from tasks.plan.machine import MODELS, Beside, Flash, Machine, accelerators, overlay
 from tasks.spec.model import Architecture
 
 MACHINE = Machine(
@@ -69,7 +70,7 @@ def test_a_machine_may_be_controlled_reboot_and_start_from_its_disk():
     assert not {"-no-reboot", "-kernel", "-append", "-initrd"} & set(argv)
     assert option(free, "-qmp") == "unix:/c,,d,server=on,wait=off"
     assert option(free, "-smp") == "4"
-    assert "virtio-net-pci,netdev=net,mac=0a:00:00:00:00:01" in argv
+    assert "virtio-net-pci,netdev=net,mac=0a:00:00:00:00:01,romfile=" in argv
 
 
 def test_what_the_guest_writes_goes_to_an_overlay(tmp_path):
@@ -108,7 +109,56 @@ def test_an_arm64_guest_is_a_virt_machine_whose_pointers_are_signed_quickly():
     assert argv[argv.index("-cpu") + 1] == "max,pauth-impdef=on"
     real = arm.command("kvm").argv
     assert real[real.index("-cpu") + 1] == "max"
-    assert "virtio-blk-pci,drive=root" in argv
+    assert "virtio-blk-pci,drive=root,bootindex=1" in argv
+
+
+def test_a_machine_without_uefi_has_a_bios_that_is_heard():
+    """On the serial line, so that a disk which does not boot is no riddle."""
+    for each in ("i386", "x86_64"):
+        argv = replace(MACHINE, architecture=each, kernel=None).command("tcg").argv
+        assert argv[argv.index("-machine") + 1] == "pc,graphics=off"
+        assert not any("pflash" in word for word in argv)
+
+
+def test_uefi_has_variables_that_are_the_machines_own():
+    """Its code is the host's, and is only read."""
+    flash = Flash(Path("/code,1"), Path("/variables"))
+    argv = replace(MACHINE, kernel=None, uefi=flash).command("tcg").argv
+    drives = [argv[at + 1] for at, word in enumerate(argv) if word == "-drive"]
+    assert drives[0] == "if=pflash,unit=0,format=raw,readonly=on,file=/code,,1"
+    assert drives[1] == "if=pflash,unit=1,format=raw,file=/variables"
+    assert "readonly" not in drives[2]
+
+
+@pytest.mark.parametrize(
+    ("drive", "devices"),
+    [
+        ("virtio", ["virtio-blk-pci,drive=root,bootindex=1", "virtio-blk-pci,drive=disk1"]),
+        ("scsi", ["virtio-scsi-pci", "scsi-hd,drive=root,bootindex=1", "scsi-hd,drive=disk1"]),
+        ("nvme", ["nvme,drive=root,serial=vol0a,bootindex=1", "nvme,drive=disk1,serial=vol0b"]),
+    ],
+)
+def test_disks_are_attached_as_the_type_has_them(drive, devices):
+    """The root's first, and alone to be booted; an NVMe drive's serial number is its volume's id, as EC2's tools expect it."""
+    two = replace(
+        MACHINE, kernel=None, drive=drive, volume="vol-0a", beside=(Beside(Path("/e"), "vol-0b"),)
+    )
+    argv = two.command("tcg").argv
+    attached = [argv[at + 1] for at, word in enumerate(argv) if word == "-device"]
+    assert attached[: len(devices)] == devices
+    drives = [argv[at + 1] for at, word in enumerate(argv) if word == "-drive"]
+    assert [each.split(",")[0] for each in drives] == ["file=/d", "file=/e"]
+
+
+def test_every_place_of_a_firmware_has_its_variables():
+    """Code and variables of different sizes would not fit together."""
+    for architecture, places in firmware.PLACES.items():
+        needed = firmware.uefi(architecture)
+        assert needed.files == tuple(places)
+        assert needed.path.stat().st_size > 0
+        variables = firmware.variables(architecture, needed.path)
+        assert variables.parent == needed.path.parent
+        assert variables.stat().st_size % 4096 == 0
 
 
 @pytest.mark.parametrize(

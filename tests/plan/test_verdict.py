@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.plan import verdict
-from tasks.plan.things import Bundle, Image, Instance, KeyPair, Known, Snapshot, Verdict
+from tasks.plan.things import SOME, Bundle, Image, Instance, KeyPair, Known, Snapshot, Verdict
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 OLD, FRESH = NOW - timedelta(days=3), NOW - timedelta(minutes=3)
@@ -103,15 +103,44 @@ def test_what_nothing_needs_goes_unless_it_may_be_work_of_this_moment(make):
     assert of_source(make(since=FRESH), force=True)[0] == "goes"
 
 
-def test_a_snapshot_of_another_tag_or_still_written_stays():
-    for thing, because in (
-        (snapshot(of=""), "its tag doit-ami:image does not say debian-12"),
-        (snapshot(of="x"), "its tag doit-ami:image does not say debian-12"),
-        (snapshot(state="pending"), "it is being written"),
-    ):
+def test_a_snapshot_of_another_tag_stays():
+    for thing in (snapshot(of=""), snapshot(of="x"), snapshot(of="x", state="error")):
+        because = "its tag doit-ami:image does not say debian-12"
         assert of_source(thing, force=True) == ("stays", because)
     foreign = snapshot(of="x")
     assert of_source(foreign, going=[image(sources=[foreign.id])])[0] == "stays"
+
+
+@pytest.mark.parametrize("state", ["pending", "completed"])
+def test_what_an_upload_here_goes_on_with_stays(state):
+    """However old it is, and whatever is forced: the journal has what was acknowledged."""
+    told = ("stays", "an upload here was writing it: doit upload:debian-12 goes on")
+    assert of_source(snapshot(state=state), known=Known(writing="snap-1"), force=True) == told
+
+
+def test_an_upload_that_does_not_know_its_snapshot_keeps_all_that_are_pending():
+    """It was killed between the request and the line in its journal, and will ask again."""
+    known = Known(writing=SOME)
+    assert of_source(snapshot(state="pending"), known=known, force=True)[0] == "stays"
+    assert of_source(snapshot(), known=known)[0] == "goes", "it is complete"
+
+
+@pytest.mark.parametrize("known", [Known(), Known(writing="snap-2")])
+def test_a_snapshot_that_nobody_completes_goes_after_an_hour(known):
+    """Before that it may be another machine's, of this moment; and that can be forced."""
+    young = snapshot(state="pending", since=FRESH)
+    stays = ("stays", "3 min old: another machine may be writing it; --force")
+    goes = "it was never completed, is {} old, and no upload here goes on with it"
+    assert of_source(young, known=known) == stays
+    assert of_source(young, known=known, force=True) == ("goes", goes.format("3 min"))
+    assert of_source(snapshot(state="pending"), known=known) == ("goes", goes.format("3 d"))
+
+
+@pytest.mark.parametrize("known", [Known(), Known(writing="snap-1"), Known(writing=SOME)])
+def test_a_snapshot_that_failed_goes_at_once(known):
+    """Nothing can be made of it, and nobody can go on with it."""
+    failed = snapshot(state="error", since=FRESH)
+    assert of_source(failed, known=known) == ("goes", "it failed, and nothing can be made of it")
 
 
 @given(st.data())

@@ -1,13 +1,15 @@
 """Configuration that is wrong is refused before anything is touched, all of it at once, in the user's own words."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from tasks.kit.fault import ConfigFault
+from tasks.spec.ami import Ami
 from tasks.spec.load import load, parse
-from tasks.spec.model import Ami, AptImage, Bundle, RpmImage
+from tasks.spec.model import AptImage, Bundle, RpmImage
 from tests.projects import ROOT
 
 KEPT = ("debian-12.yaml", "centos-4.7-i386.yaml")  # one of each family
@@ -41,6 +43,7 @@ def wrong(config: Path) -> list[str]:
 
 IMAGE = "images/debian-12.yaml"
 RPM = "images/centos-4.7-i386.yaml"
+DESCRIPTION = "description: Debian 12 (bookworm), built from packages"
 BASE_REPOSITORY = "    baseurl: https://vault.centos.org/4.7/os/i386\n"
 CASES = [
     # file, what is replaced, by what, what is said
@@ -51,16 +54,17 @@ CASES = [
         "disk.size: '2 GB' is not a size; write a whole number and one of B, KiB",
     ),
     (IMAGE, "size: 2 GiB", "size: 2048", "disk.size: 2048 is not a size"),
-    (IMAGE, "size: 2 GiB", "size: 1 MiB", "disk: size must be between 32 MiB and 16 TiB"),
-    (IMAGE, "size: 2 GiB", "size: 11 GiB", "disk.size: an S3-backed image is at most 10 GiB"),
-    (IMAGE, "layout: none", "layout: hybird", "disk.layout: 'hybird' is not one of 'none'"),
+    (IMAGE, "size: 2 GiB", "size: 1 MiB", "disk: size must be between 128 MiB and 16 TiB"),
+    (IMAGE, "size: 2 GiB", "size: 2000 MiB", "disk.size: an EBS volume has whole GiB; write 2 GiB"),
+    (RPM, "size: 2000 MiB", "size: 11 GiB", "disk.size: an S3-backed image is at most 10 GiB"),
+    (IMAGE, "layout: hybrid", "layout: hybird", "disk.layout: 'hybird' is not one of 'hybrid', 'none'"),
     (
         IMAGE,
         "filesystem: ext4",
         "filesystem: btrfs",
         "disk.filesystem: 'btrfs' is not one of 'ext3', 'ext4'",
     ),
-    (IMAGE, "disk: {size: 2 GiB, filesystem: ext4, layout: none}", "", "disk: is missing"),
+    (IMAGE, "disk: {size: 2 GiB, filesystem: ext4, layout: hybrid}", "", "disk: is missing"),
     (IMAGE, "packages:", "pakages:", "pakages: is not a key; did you mean packages?"),
     (
         IMAGE,
@@ -107,13 +111,34 @@ CASES = [
         "extra_keys: [nonsense]",
         "ssh.extra_keys[0]: 'nonsense' is not a public SSH key",
     ),
-    (IMAGE, "virtualization: paravirtual", "ena: true", "ena: paravirtual instances have none"),
+    (RPM, "backing: s3", "backing: s3\n  ena: true", "ena: paravirtual instances have none"),
     (
-        IMAGE,
-        "virtualization: paravirtual",
+        RPM,
+        "kernel_id: aki-a71cf9ce",
         "kernel_id: pv-grub",
         "ami.kernel_id: 'pv-grub': String should match",
     ),
+    (IMAGE, DESCRIPTION, "virtualization: paravirtual", "write `backing: s3`, or `virtualization: hvm`"),
+    (IMAGE, DESCRIPTION, "volume: {type: gp4}", "ami.volume.type: 'gp4' is not one of 'gp3'"),
+    (
+        IMAGE,
+        DESCRIPTION,
+        "volume: {throughputs: 9}",
+        "ami.volume.throughputs: is not a key; did you mean throughput?",
+    ),
+    (
+        IMAGE,
+        DESCRIPTION,
+        "boot_mode: uefi\n  uefi_data: config/none.uefi",
+        "ami.uefi_data: there is no config/none.uefi",
+    ),
+    (
+        IMAGE,
+        "count: 1",
+        "user_data: config/none.sh",
+        "launch.user_data: there is no config/none.sh",
+    ),
+    (IMAGE, "count: 1", "type: tiny", "launch.type: 'tiny' is no instance type; write one"),
     ("site.yaml", "[debian-12]", "[debian-12, debian-12]", "images: named twice: debian-12"),
     (
         "site.yaml",
@@ -129,13 +154,13 @@ CASES = [
     ),
     (IMAGE, '"{image}-{date}', '"a_b#{date}', "is no name for an AMI"),
     (
-        IMAGE,
+        RPM,
         "virtualization: paravirtual",
-        "virtualization: hvm\n  kernel_id: aki-1",
+        "virtualization: hvm",
         "hvm instances boot what is on",
     ),
-    (IMAGE, "virtualization: paravirtual", "tags: {'doit-ami:x': y}", "these are not yours to set"),
-    (IMAGE, "virtualization: paravirtual", "tags: {Name: y}", "tags: Name: these are not yours"),
+    (IMAGE, DESCRIPTION, "tags: {'doit-ami:x': y}", "these are not yours to set"),
+    (IMAGE, DESCRIPTION, "tags: {Name: y}", "tags: Name: these are not yours"),
     (
         IMAGE,
         "architecture: x86_64",
@@ -250,8 +275,8 @@ CASES = [
     (RPM, "distro: centos", "distro: fedora", "there are 40 and later"),
     (RPM, "distro: centos", "distro: amazon", "there are 2023 and later"),
     (
-        IMAGE,
-        "architecture: x86_64",
+        RPM,
+        "architecture: i386",
         "architecture: arm64",
         "ami.virtualization: arm64 never was paravirtual; write",
     ),
@@ -391,17 +416,34 @@ def test_what_is_wrong_with_a_base_is_told_once(config, old, new, said):
     assert len(told) == (1 if said == "is not YAML" else 2), "an unreadable base hides what extends it"
 
 
+def listed(config: Path, *names: str, cloud: str = "local") -> None:
+    """What the site makes every day, and where."""
+    site = config / "site.yaml"
+    text = site.read_text().replace("[debian-12]", f"[{', '.join(names)}]")
+    site.write_text(text.replace("cloud: local ", f"cloud: {cloud} "))
+
+
 def test_an_image_that_cannot_become_an_ami_is_not_one_of_the_sites(config):
     """It may lie there, to be built and booted."""
-    extending(config, "extends: debian-12\narchitecture: arm64\nami: {virtualization: hvm}\n", "arm")
+    extending(
+        config,
+        "extends: debian-12\narchitecture: arm64\nami: {backing: s3, virtualization: hvm}\n",
+        "arm",
+    )
     load(config, config.parent / "templates")
-    site = config / "site.yaml"
-    site.write_text(site.read_text().replace("[debian-12]", "[debian-12, arm]"))
+    listed(config, "debian-12", "arm")
     (line,) = wrong(config)
     assert line.startswith(
-        "site.yaml: images: arm: S3-backed AMIs start on i386 and x86_64 alone, not on arm64"
+        "site.yaml: images: arm: S3-backed AMIs start on i386 and x86_64 alone, not on arm64; write `backing: ebs`"
     )
     assert line.endswith("`doit boot:arm` builds and proves it")
+
+
+def test_an_arm64_image_is_ebs_backed_as_any_other(config):
+    extending(config, "extends: debian-12\narchitecture: arm64\n", "arm")
+    listed(config, "debian-12", "arm")
+    project = load(config, config.parent / "templates")
+    assert [each.boot_mode for each in project.images if each.name == "arm"] == ["uefi"]
 
 
 def test_a_file_that_would_not_be_read_is_told_of(config):
@@ -428,23 +470,64 @@ def test_a_secret_that_was_pasted_in_is_not_repeated(config):
 
 def test_a_bundle_for_aws_needs_its_owner_and_its_reader(config):
     """Before anything is built: both stand in the manifest."""
-    site = config / "site.yaml"
-    site.write_text(site.read_text().replace("cloud: local ", "cloud: aws "))
+    listed(config, "debian-12", "centos-4.7-i386", cloud="aws")
     assert wrong(config) == [
-        "clouds/aws.yaml: account: is missing; S3-backed images need it",
-        "clouds/aws.yaml: ec2_certificate: is missing; S3-backed images need it",
+        "clouds/aws.yaml: account: is missing; S3-backed images need it: centos-4.7-i386",
+        "clouds/aws.yaml: ec2_certificate: is missing; S3-backed images need it: centos-4.7-i386",
     ]
+
+
+def test_what_is_ebs_backed_needs_neither_and_the_other_has_no_owner_then(config):
+    """Who makes today's images has no certificate of EC2's; an image of 2008 may lie beside them."""
+    listed(config, "debian-12", cloud="aws")
+    project = load(config, config.parent / "templates")
+    assert [image.ami.backing for image in project.images] == ["s3", "ebs"]
+    assert project.account is None
+
+
+@pytest.mark.parametrize(
+    ("told", "account"),
+    [
+        ("", None),
+        ("account: '210987654321'\n", None),
+        ("ec2_certificate: site.yaml\n", None),
+        ("account: '210987654321'\nec2_certificate: site.yaml\n", "210987654321"),
+    ],
+)
+def test_a_bundle_has_an_owner_where_all_is_told_that_it_needs(config, monkeypatch, told, account):
+    """Never the local cloud's account, nor its certificate, for AWS."""
+    listed(config, "debian-12", cloud="aws")
+    (config / "clouds/aws.yaml").write_text(f"kind: aws\n{told}")
+    monkeypatch.chdir(config)
+    assert load(config, config.parent / "templates").account == account
+
+
+def test_the_settings_of_ebs_are_shown_as_they_may_be_written(config):
+    """The comments of the shipped file are a configuration."""
+    path = config / "clouds/aws.yaml"
+    shown = re.search(r"^# (ebs:.*?)(?=^# [a-z]|\Z)", path.read_text(), re.MULTILINE | re.DOTALL)
+    assert shown
+    path.write_text("kind: aws\n" + re.sub("(?m)^# ", "", shown[0]))
+    listed(config, "debian-12", cloud="aws")
+    ebs = load(config, config.parent / "templates").cloud.ebs
+    assert set(parse(re.sub("(?m)^# ", "", shown[0]))[0]["ebs"]) == set(type(ebs).model_fields)
 
 
 def test_the_readmes_example_is_an_image_and_knows_every_key():
     """Samples rot unless something reads them."""
-    sample = (ROOT / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
-    value = parse(sample)[0]
+    samples = [
+        each.partition("```")[0] for each in (ROOT / "README.md").read_text().split("```yaml\n")[1:]
+    ]
+    value = parse(samples[0])[0]
     image = AptImage.model_validate({**value, "name": "sample"})
     assert image.files["/etc/app.conf"].mode == 0o640
     assert image.devices == ("console", "null", "zero")
     assert set(value) | {"name"} == set(AptImage.model_fields)
-    assert set(value["ami"]) | {"backing"} == set(Ami.model_fields)
+    (other,) = (parse(sample)[0] for sample in samples if "backing: s3" in sample)
+    assert (
+        AptImage.model_validate({**value, **other, "name": "sample"}).ami.virtualization == "paravirtual"
+    )
+    assert {*value["ami"], *other["ami"]} == set(Ami.model_fields)
     assert set(value["bundle"]) == set(Bundle.model_fields)
 
 

@@ -8,6 +8,7 @@ import pytest
 from tasks.kit import files
 from tasks.kit.fault import ImageFault
 from tasks.spec.record import (
+    BlockList,
     FileStamp,
     Finding,
     ImgStamp,
@@ -15,10 +16,12 @@ from tasks.spec.record import (
     MirrorPackage,
     MirrorStamp,
     ScanReport,
+    UploadReceipt,
     incomplete,
     now,
     swapped,
 )
+from tests import proofs
 
 REPORT = ScanReport(sha256="00", files=3, findings=(Finding(path="/etc/x", reason="because"),))
 
@@ -128,3 +131,31 @@ def test_a_mirror_that_changed_is_noticed(mirror, harm, seen):
     if seen and stamp.stat().st_size > 2:
         with pytest.raises(ImageFault, match=r"1 file\(s\) of the mirror are gone or changed"):
             made.check(mirror)
+
+
+RECORDS = (
+    BlockList(
+        version=1,
+        sha256="00",
+        digest="11",
+        block_size=524288,
+        volume_size=1 << 30,
+        unread=("gpt", "ext4 at 67108864"),
+        blocks=((0, "aa"), (7, "bb")),
+    ),
+    proofs.report(proofs.started("bios"), proofs.started("uefi")),
+    UploadReceipt(
+        account="1" * 12, region="us-east-1", sha256="00", cloud_id="", at=now(), digest="11", location="snap-1"
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=[type(each).__name__ for each in RECORDS])
+def test_what_an_ebs_backed_image_leaves_behind_is_read_as_it_was_written(tmp_path, record):
+    """Blocks, boots and the snapshot; and a digit that was changed is noticed."""
+    path = tmp_path / "record"
+    record.write(path)
+    assert type(record).read(path) == record
+    path.write_text(path.read_text().replace("00", "01", 1))
+    with pytest.raises(ImageFault, match="was changed after it was written"):
+        type(record).read(path)

@@ -17,6 +17,8 @@ THROTTLED: dict[str, tuple[str, int, dict[str, str]]] = {
     "s3": ("SlowDown", 503, {}),
     "ec2": ("RequestLimitExceeded", 503, {}),
     "ebs": ("RequestThrottledException", 400, {"Reason": "ACCOUNT_THROTTLED"}),
+    "iam": ("Throttling", 400, {}),
+    "kms": ("ThrottlingException", 400, {}),
     "ssm": ("ThrottlingException", 400, {}),
     "sts": ("Throttling", 400, {}),
 }
@@ -24,6 +26,8 @@ BROKEN = {
     "s3": "InternalError",
     "ec2": "InternalError",
     "ebs": "InternalServerException",
+    "iam": "ServiceFailure",
+    "kms": "KMSInternalException",
     "ssm": "InternalServerError",
     "sts": "InternalFailure",
 }
@@ -31,6 +35,8 @@ DENIED = {
     "s3": ("AccessDenied", 403),
     "ec2": ("UnauthorizedOperation", 403),
     "ebs": ("AccessDeniedException", 403),
+    "iam": ("AccessDenied", 403),
+    "kms": ("AccessDeniedException", 400),
     "ssm": ("AccessDeniedException", 400),
     "sts": ("AccessDenied", 403),
 }
@@ -59,7 +65,7 @@ def ordered(told: Any) -> list[Order]:
     for each in orders:
         if each.kind not in KINDS:
             raise ValueError(f"{each.kind!r} is no kind of fault: write one of {', '.join(KINDS)}")
-        if not re.fullmatch(r"(s3|ec2|ebs|ssm|sts|\*):[A-Za-z0-9*]+", each.operation):
+        if not re.fullmatch(r"(s3|ec2|ebs|iam|kms|ssm|sts|\*):[A-Za-z0-9*]+", each.operation):
             raise ValueError(f"{each.operation!r}: write service:Operation, as in s3:PutObject or ec2:*")
     return orders
 

@@ -4,14 +4,12 @@ from pathlib import Path
 
 from tasks.cloud.local.machines.den import KERNELS
 from tasks.kit import files
-from tasks.kit.ext import Ext
-from tasks.plan import pvgrub
+from tasks.plan import bootmenu
 
 
-def lend(home: Path, identity: str, lender: Path) -> None:
+def lend(home: Path, identity: str, lender: Path, layout: str) -> None:
     """The kernel and the initrd of an image of ours, as the kernel `identity` (aki-...). It counts once the kernel is there."""
-    with Ext.open(lender) as fs:
-        found = pvgrub.start(fs)
+    found = bootmenu.start(lender, layout)
     there = home / KERNELS / identity
     if found.initrd is not None:
         files.write(there / "initrd", found.initrd)

@@ -23,14 +23,18 @@ UNKNOWN = {
     "s3": "NotImplemented",
     "ec2": "UnsupportedOperation",
     "ebs": "ValidationException",
+    "iam": "ValidationError",
+    "kms": "UnsupportedOperationException",
     "ssm": "ValidationException",
     "sts": "ValidationError",
 }
-STATUS = {"s3": 501, "ec2": 400, "ebs": 400, "ssm": 400, "sts": 400}
+STATUS = {"s3": 501, "ec2": 400, "ebs": 400, "iam": 400, "kms": 400, "ssm": 400, "sts": 400}
 INVALID = {
     "s3": "InvalidArgument",
     "ec2": "InvalidParameterValue",
     "ebs": "ValidationException",
+    "iam": "ValidationError",
+    "kms": "ValidationException",
     "ssm": "ValidationException",
     "sts": "ValidationError",
 }

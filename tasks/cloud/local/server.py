@@ -19,8 +19,9 @@ from socketserver import TCPServer
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tasks.cloud.local import body, door, ebs, ec2, faults, s3, signature, ssm, sts
+from tasks.cloud.local import body, door, ebs, ec2, faults, iam, kms, s3, signature, ssm, sts
 from tasks.cloud.local.dispatch import Dispatcher, services
+from tasks.cloud.local.ec2.importer import Importer
 from tasks.cloud.local.machines.supervisor import Supervisor
 from tasks.cloud.local.refusal import Refusal
 from tasks.cloud.local.store import Store
@@ -72,9 +73,10 @@ class Server(ThreadingHTTPServer):
         self.store = Store(home, s3.SCHEMA, ebs.SCHEMA)
         s3.sweep(self.store)
         ebs.sweep(self.store)
-        self.dispatcher = Dispatcher(self.store, services(s3, ec2, ebs, ssm, sts))
+        self.dispatcher = Dispatcher(self.store, services(s3, ec2, ebs, iam, kms, ssm, sts))
         super().__init__((door.HOST, 0), Handler)
         self.machines = Supervisor(self.store)
+        self.importer = Importer(self.store)
 
     @property
     def state(self) -> door.State:
@@ -90,6 +92,7 @@ class Server(ThreadingHTTPServer):
     def end(self) -> None:
         """Once it serves no more."""
         self.machines.end()
+        self.importer.end()
         self.server_close()
         self.store.close()
 
@@ -201,7 +204,7 @@ def control(server: Server, path: str, said: bytes) -> write.Reply:
 def watch(home: Path, server: Server) -> None:
     """End when nobody can find us, or nobody wants us."""
     while door.read(home) == server.state:
-        if server.machines.busy:
+        if server.machines.busy or server.importer.busy:
             server.asked = time.monotonic()
         if time.monotonic() - server.asked > IDLE:
             door.state_file(home).unlink(missing_ok=True)

@@ -42,6 +42,8 @@ SKEWED = {
     "s3": ("RequestTimeTooSkewed", 403),
     "ec2": ("RequestExpired", 400),
     "ebs": ("InvalidSignatureException", 403),
+    "iam": ("SignatureDoesNotMatch", 403),
+    "kms": ("InvalidSignatureException", 400),
     "ssm": ("InvalidSignatureException", 400),
     "sts": ("SignatureDoesNotMatch", 403),
 }
@@ -49,6 +51,8 @@ WRONG = {
     "s3": ("SignatureDoesNotMatch", 403),
     "ec2": ("AuthFailure", 401),
     "ebs": ("InvalidSignatureException", 403),
+    "iam": ("SignatureDoesNotMatch", 403),
+    "kms": ("InvalidSignatureException", 400),
     "ssm": ("InvalidSignatureException", 400),
     "sts": ("SignatureDoesNotMatch", 403),
 }
@@ -56,6 +60,8 @@ STRANGER = {
     "s3": ("InvalidAccessKeyId", 403),
     "ec2": ("AuthFailure", 401),
     "ebs": ("UnrecognizedClientException", 403),
+    "iam": ("InvalidClientTokenId", 403),
+    "kms": ("UnrecognizedClientException", 400),
     "ssm": ("UnrecognizedClientException", 400),
     "sts": ("InvalidClientTokenId", 403),
 }

@@ -52,6 +52,7 @@ class Store:
             left.unlink()
         self.lock = threading.RLock()
         self.work = threading.Event()  # set when there is something to do for those who do it: machines
+        self.imports = threading.Event()  # the same, for those who import snapshots
         self.db = sqlite3.connect(door.database(home), isolation_level=None, check_same_thread=False)
         self.db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
         for schema in (SCHEMA, *schemas):

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from tasks.distro import Wanted
 from tasks.distro.complaints import Complaint, explained
-from tasks.distro.systems import OWN_UNITS, SYSTEMD, System
+from tasks.distro.systems import OWN_UNITS, SYSTEMD, System, layouts
 from tasks.kit.fault import ConfigFault, HostFault, ToolFault
 from tasks.kit.proc import ROOM, Command
 from tasks.kit.report import Report
@@ -25,11 +25,16 @@ TOOLS = (
     *SANDBOX,
 )
 HOOKS = ("debian/essential-hook", "debian/customize-hook")
+KERNEL_HOOK = "debian/kernel-hook"
 SYSTEM = System(
     skeleton=(*SYSTEMD, Laid("/etc/apt/sources.list.d/0000main.sources", "debian/sources")),
     units=("systemd-networkd.service", *OWN_UNITS),
     era="today",
     package_query=r"dpkg-query -W -f '${Package}\t${Version}\t${Architecture}\n'",
+    layouts=layouts(
+        Laid("/etc/kernel/postinst.d/zz-doit-ami", KERNEL_HOOK, mode=0o755),
+        Laid("/etc/kernel/postrm.d/zz-doit-ami", KERNEL_HOOK, mode=0o755),
+    ),
 )
 
 # A mirror that says nothing for so long gives way to the next try.

@@ -9,13 +9,13 @@ from tasks.distro.complaints import listed
 from tasks.distro.dnf import aged, database, keys, upstream
 from tasks.distro.dnf.release import BASEARCH, is_sysv
 from tasks.distro.dnf.transaction import install
-from tasks.distro.systems import OWN_UNITS, SYSTEMD, SYSV, System
+from tasks.distro.systems import OWN_UNITS, SYSTEMD, SYSV, System, Way, layouts
 from tasks.kit import files
 from tasks.kit.fault import ConfigFault, ToolFault
 from tasks.kit.proc import Command
 from tasks.kit.report import Report
 from tasks.kit.sandbox import Sandbox, inhabited, lent, mount_memory, mount_point, sandbox
-from tasks.plan.content import rendered
+from tasks.plan.content import Laid, rendered
 from tasks.spec import names
 from tasks.spec.record import Package
 from tasks.spec.source import YumRepository
@@ -23,7 +23,9 @@ from tasks.spec.tool import SANDBOX, TAR, Tool
 
 SETTINGS = "rpm/yum.conf"
 CUSTOMIZE = "rpm/customize-hook"
-HOOKS = (SETTINGS, CUSTOMIZE)
+DRACUT = "rpm/dracut.conf"
+DRACUT_CONF = "/etc/dracut.conf.d/10-doit-ami.conf"
+HOOKS = (SETTINGS, CUSTOMIZE, DRACUT)
 TOOLS = (
     Tool("dnf", "to resolve and install RPM packages", "dnf", "dnf"),
     Tool("rpm", "to read RPM packages and their database", "rpm", "rpm"),
@@ -48,8 +50,9 @@ def tools(_: Wanted) -> tuple[Tool, ...]:
 def system(name: str, release: str) -> System:
     query = database.QUERY_IN_SHELL
     if is_sysv(name, release):
-        return System(SYSV, (), "2008", query)
-    return System(SYSTEMD, (*NETWORK.get(name, ()), *OWN_UNITS), "today", query)
+        return System(SYSV, (), "2008", query, {"none": Way((), ())})
+    hook = Laid("/etc/kernel/install.d/95-doit-ami.install", "rpm/kernel-hook", mode=0o755)
+    return System(SYSTEMD, (*NETWORK.get(name, ()), *OWN_UNITS), "today", query, layouts(hook))
 
 
 def populate(
@@ -69,6 +72,9 @@ def populate(
     with mount_point(tar.with_name("tree")) as tree, sandbox(log=log, network=mirror is None) as box:
         mount_memory(box, tree)
         _prepare(box, tree, wanted)
+        if not is_sysv(wanted.distro, wanted.release):  # before the kernel: it comes with its initramfs
+            conf = ("install", "-D", "-m", "644", str(hooks[DRACUT].absolute()), f"{tree}{DRACUT_CONF}")
+            box.run(Command(conf, "say what belongs into an initramfs"))
         with inhabited(box, tree):
             # What was fetched lies outside: when a run fails, the next one goes on from it.
             with lent(box, work / "cache", tree / CACHE):

@@ -128,11 +128,12 @@ def test_encryption_is_as_the_table_of_the_user_guide(ebs, localcloud):
     """By a key, by the account's usual key, or by the parent's."""
     usual = ebs.start_snapshot(VolumeSize=1, Encrypted=True)
     assert ":kms:us-east-1:123456789012:key/" in usual["KmsKeyArn"]
-    parent = made(ebs, {}, KmsKeyArn=KEY)
-    assert ebs.start_snapshot(VolumeSize=1, ParentSnapshotId=parent)["KmsKeyArn"] == KEY
+    own = localcloud.client("kms").create_key()["KeyMetadata"]["Arn"]
+    parent = made(ebs, {}, KmsKeyArn=own)
+    assert ebs.start_snapshot(VolumeSize=1, ParentSnapshotId=parent)["KmsKeyArn"] == own
     assert "KmsKeyArn" not in ebs.start_snapshot(VolumeSize=1, Encrypted=False)
     shown = localcloud.client("ec2").describe_snapshots(SnapshotIds=[parent])["Snapshots"][0]
-    assert (shown["Encrypted"], shown["KmsKeyId"]) == (True, KEY)
+    assert (shown["Encrypted"], shown["KmsKeyId"]) == (True, own)
 
 
 def test_a_child_has_its_parents_blocks(ebs):

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tasks.cloud import ec2, groups, keypairs
+from tasks.cloud import described, ec2, groups, keypairs
 from tasks.cloud.fits import type_faults
 from tasks.kit.fault import CloudFault
 from tasks.spec.cloud import Rule
@@ -41,7 +41,7 @@ def test_an_image_is_registered_found_and_waited_for(localcloud):
     assert ec2.by_id(client, identity) is None
     localcloud.settings(lag=0)
     found = ec2.available(client, identity)
-    assert ec2.differences(found, wish) == []
+    assert described.differences(found, wish) == []
     assert [image["ImageId"] for image in ec2.with_name(client, wish["Name"])] == [identity]
     client.deregister_image(ImageId=identity)
     assert ec2.by_id(client, identity) is None

@@ -128,7 +128,9 @@ def test_what_is_told_of_an_instance_is_what_ec2_tells(cloud: Cloud) -> None:
         ("InvalidParameterValue", {"InstanceType": "m6g.medium"}),  # arm64
         ("InvalidParameterCombination", {"MetadataOptions": {"HttpEndpoint": "disabled", "HttpTokens": "required"}}),
         ("InvalidBlockDeviceMapping", {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": "snap-0123456789abcdef0"}}]}),
-        ("UnsupportedOperation", {"BlockDeviceMappings": [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1}}]}),
+        ("UnsupportedOperation", {"BlockDeviceMappings": [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, "DeleteOnTermination": False}}]}),
+        ("MissingParameter", {"BlockDeviceMappings": [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeType": "gp3"}}]}),
+        ("InvalidParameterValue", {"BlockDeviceMappings": [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 0, "VolumeType": "gp3"}}]}),
         ("UnsupportedOperation", {"Monitoring": {"Enabled": True}}),
         ("UnsupportedOperation", {"IamInstanceProfile": {"Name": "any"}}),
         ("VcpuLimitExceeded", {"MinCount": 33, "MaxCount": 33}),
@@ -165,15 +167,30 @@ def _encoder(client: Any) -> Any:
 def test_an_image_and_a_type_that_do_not_fit_are_told_apart(cloud: Cloud) -> None:
     """Paravirtual on a type that has only hvm, UEFI on one that has only a BIOS: EC2's codes; what we cannot boot is said."""
     uefi = bootsector.register(cloud.ec2, cloud.ebs, "uefi", BootMode="uefi")
-    both = bootsector.register(cloud.ec2, cloud.ebs, "both", BootMode="uefi-preferred", EnaSupport=True)
     para = bootsector.register(cloud.ec2, cloud.ebs, "para", VirtualizationType="paravirtual")
     assert cloud.refusal(ImageId=uefi) == "InvalidParameterCombination"
     assert cloud.refusal(ImageId=para) == "InvalidParameterCombination"
     assert cloud.refusal(ImageId=para, InstanceType="m1.small") == "UnsupportedOperation"
-    uefi = bootsector.register(cloud.ec2, cloud.ebs, "uefi and ENA", BootMode="uefi", EnaSupport=True)
-    assert cloud.refusal(ImageId=uefi, InstanceType="t3.micro") == "UnsupportedOperation"
-    told = cloud.launch(ImageId=both, InstanceType="t3.micro")["Instances"][0]
-    assert (told["BootMode"], told["CurrentInstanceBootMode"]) == ("uefi-preferred", "legacy-bios")
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "current"),
+    [
+        ("uefi", "t3.micro", "uefi"),
+        ("legacy-bios", "t3.micro", "legacy-bios"),
+        ("uefi-preferred", "t3.micro", "uefi"),
+        ("uefi-preferred", TINY, "legacy-bios"),
+        (None, "t3.micro", "legacy-bios"),
+    ],
+)
+def test_image_and_type_together_decide_the_firmware(
+    cloud: Cloud, mode: str | None, kind: str, current: str
+) -> None:
+    """As EC2's user guide has it: the image's word, and where it has none or a choice, what the type can."""
+    said: dict[str, Any] = {"BootMode": mode} if mode else {}
+    ami = bootsector.register(cloud.ec2, cloud.ebs, "of a mode", EnaSupport=True, **said)
+    told = cloud.launch(ImageId=ami, InstanceType=kind)["Instances"][0]
+    assert (told.get("BootMode"), told["CurrentInstanceBootMode"]) == (mode, current)
 
 
 def test_an_image_of_another_account_has_to_be_shared(cloud: Cloud) -> None:

@@ -18,8 +18,8 @@ from tasks.cloud.local.machines.den import CONSOLE, MOST, Den
 from tasks.cloud.local.machines.noise import BLOCK, volume
 from tasks.cloud.local.machines.states import Row
 from tasks.kit.fault import ToolFault
-from tasks.plan import machine
-from tests import bootsector, tinykernel
+from tasks.plan import firmware, machine
+from tests import bootsector, efidisk, tinykernel
 from tests.localcloud import LocalCloud
 
 TINY = "t2.micro"
@@ -136,14 +136,14 @@ def test_a_console_that_runs_over_takes_no_more_than_some_room(tmp_path: Path) -
     assert den.said() == (b"x" * CONSOLE)[:-8] + b"goes on\n"
 
 
-def test_a_silent_disk_is_no_proof_that_kvm_is_broken(
+def test_a_machine_without_a_word_proves_that_kvm_is_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kernel that says nothing is: that is remembered for all that come after."""
+    """That is remembered for all that come after. Of a silent disk, the firmware speaks."""
     tcg = machine.ACCEL["tcg"]
     monkeypatch.setattr(machine, "ACCEL", {"kvm": tcg, "tcg": tcg})
     monkeypatch.setattr(guest, "KVM", Path("/dev/null"))
-    monkeypatch.setattr(guest, "KVM_PATIENCE", 0.5)
+    monkeypatch.setattr(guest, "KVM_PATIENCE", 3.0)
     disk = tmp_path / "disk.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "1M"], check=True)
     silent = tmp_path / "kernel"
@@ -250,6 +250,80 @@ def test_a_volume_may_be_larger_than_its_snapshot(client: Client, ami: str) -> N
         ["qemu-img", "info", "-U", disk], capture_output=True, text=True, check=True
     ).stdout
     assert f"virtual size: 3 GiB ({3 * GIB} bytes)" in said
+
+
+def disks(client: Client, identity: str) -> list[int]:
+    """Their sizes in GiB, as the machine itself sees them."""
+    wait(lambda: "login:" in client.console(identity), "it does not boot", 120)
+    return sorted(int(size) >> 20 for _, size in efidisk.DISK.findall(client.console(identity)))
+
+
+def test_an_instance_boots_by_uefi_where_its_image_says_so(client: Client, tmp_path: Path) -> None:
+    """From NVMe, on a type that has both. What its firmware remembers is its own, through a stop, until its end."""
+    data = efidisk.disk(tmp_path)
+    identity = client.run(
+        efidisk.register(client.ec2, client.connect("ebs"), data), InstanceType="t3.micro"
+    )
+    assert client.told(identity)["CurrentInstanceBootMode"] == "uefi"
+    assert disks(client, identity) == [1]
+    assert efidisk.SAID.findall(client.console(identity)) == [("efi", "x86_64")]
+    assert "NVMe(" in client.console(identity)
+    den = Den.of(client.home, identity)
+    client.ec2.stop_instances(InstanceIds=[identity], Force=True)
+    client.until(identity, "stopped")
+    remembered, code = den.variables.read_bytes(), firmware.uefi("x86_64").path
+    assert remembered != firmware.variables("x86_64", code).read_bytes()
+    client.ec2.start_instances(InstanceIds=[identity])
+    wait(lambda: len(efidisk.SAID.findall(client.console(identity))) == 2, "it does not boot", 60)
+    assert den.variables.read_bytes()[:4096] == remembered[:4096]
+    client.end(identity)
+    assert not den.variables.exists()
+
+
+def test_an_arm64_instance_boots_by_uefi(client: Client, tmp_path: Path) -> None:
+    """As Graviton does."""
+    data = efidisk.disk(tmp_path, "arm64")
+    ami = efidisk.register(client.ec2, client.connect("ebs"), data, "arm64")
+    identity = client.run(ami, InstanceType="t4g.micro")
+    assert disks(client, identity) == [1]
+    assert efidisk.SAID.findall(client.console(identity)) == [("efi", "arm64")]
+
+
+def test_an_instance_boots_by_bios_from_nvme_where_its_image_says_so(client: Client) -> None:
+    """On a type that has UEFI, too."""
+    ebs = client.connect("ebs")
+    ami = bootsector.register(client.ec2, ebs, BootMode="legacy-bios", EnaSupport=True)
+    identity = client.run(ami, InstanceType="t3.micro")
+    assert client.told(identity)["CurrentInstanceBootMode"] == "legacy-bios"
+    client.booted(identity, ["01"])
+    options = Path(f"/proc/{qemus(client.home)[0]}/cmdline").read_text().split("\0")
+    volume = client.told(identity)["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
+    assert f"nvme,drive=root,serial={volume.replace('-', '')},bootindex=1" in options
+
+
+def test_a_machine_has_the_volumes_of_its_image_and_of_its_launch(
+    client: Client, tmp_path: Path
+) -> None:
+    """Beside the root's, as large as they were asked for; the root's may be larger than its snapshot."""
+    beside = [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 2, "VolumeType": "gp3"}}]
+    data = efidisk.disk(tmp_path)
+    ami = efidisk.register(client.ec2, client.connect("ebs"), data, beside=beside)
+    mappings = [
+        {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 4}},
+        {"DeviceName": "/dev/sdg", "Ebs": {"VolumeSize": 3, "VolumeType": "gp3"}},
+    ]
+    identity = client.run(ami, InstanceType="t3.micro", BlockDeviceMappings=mappings)
+    assert disks(client, identity) == [2, 3, 4]
+    shown = client.told(identity)["BlockDeviceMappings"]
+    assert [each["DeviceName"] for each in shown] == ["/dev/xvda", "/dev/sdf", "/dev/sdg"]
+    volumes = [each["Ebs"]["VolumeId"] for each in shown]
+    den = Den.of(client.home, identity)
+    assert {path.name for path in den.volumes.iterdir()} == {
+        *volumes[1:],
+        *(f"{each}.qcow2" for each in volumes[1:]),
+    }
+    client.end(identity)
+    assert not den.volumes.exists()
 
 
 def test_a_volume_outlives_a_stop_and_a_reboot(client: Client, ami: str) -> None:

@@ -6,7 +6,6 @@ share; `Timeout`, in minutes; `Touched`, when something last came; `Sealed`, whe
 
 import re
 import secrets
-import uuid
 from typing import Literal
 
 from tasks.cloud.local.call import Call
@@ -21,12 +20,6 @@ State = Literal["pending", "completed", "error"]
 
 def new_id() -> str:
     return f"snap-{secrets.token_hex(9)[:17]}"
-
-
-def default_key(account: str, region: str) -> str:
-    """What stands for the key that AWS has for an account's volumes: there is no KMS here."""
-    name = uuid.uuid5(uuid.NAMESPACE_URL, f"alias/aws/ebs {account} {region}")
-    return f"arn:aws:kms:{region}:{account}:key/{name}"
 
 
 def state(store: Store, thing: Thing, now: float) -> State:

@@ -10,6 +10,7 @@ from tasks.cloud.local.ebs import blocks, snapshots
 from tasks.cloud.local.ebs.blocks import Block
 from tasks.cloud.local.ebs.service import SERVICE, absent, invalid, within, wrong
 from tasks.cloud.local.ebs.snapshots import KIND
+from tasks.cloud.local.kms import keys
 from tasks.cloud.local.refusal import Refusal
 from tasks.cloud.local.store import Thing
 
@@ -126,7 +127,29 @@ def _encryption(call: Call, parent: Thing | None) -> dict[str, Any]:
         raise wrong("KmsKeyArn is for a snapshot that is encrypted")
     if not (asked or key):
         return {"Encrypted": False, "KmsKeyId": None}
-    return {"Encrypted": True, "KmsKeyId": key or snapshots.default_key(call.account, call.region)}
+    return {"Encrypted": True, "KmsKeyId": _key(call, key)}
+
+
+def _key(call: Call, asked: str | None) -> str:
+    """The ARN of the key, if it can be used now.
+
+    Which of its errors EBS has for which trouble is documented nowhere; its model has a reason for a key that is wrong, and
+    one for a service behind it that denies, which is what KMS does about other accounts' keys, whether they exist or not.
+    """
+    if asked is None:
+        return keys.default_key(call.account, call.region)
+    arn, trouble = keys.usable(call.store, call.account, call.region, asked)
+    if trouble == "foreign":
+        fields = {"Reason": "DEPENDENCY_ACCESS_DENIED"}
+        raise Refusal(
+            "AccessDeniedException", f"Access to the KMS key '{asked}' is denied.", 403, fields
+        )
+    if trouble:
+        said = {"elsewhere": "lies in another region", "disabled": "is disabled"}.get(
+            trouble, "does not exist"
+        )
+        raise invalid("INVALID_CUSTOMER_KEY", f"The KMS key '{asked}' {said}.")
+    return arn
 
 
 def _not_too_many(call: Call) -> None:

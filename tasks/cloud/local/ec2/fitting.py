@@ -46,9 +46,10 @@ def boot_mode(image: Thing, kind: Thing) -> str:
         raise combination(
             f"The instance type '{kind['InstanceType']}' does not support the boot mode '{mode}' of the specified AMI."
         )
-    if mode == "uefi" or "legacy-bios" not in able:
-        raise unknown("the boot mode uefi: register the image with legacy-bios or uefi-preferred", "ec2")
-    return "legacy-bios"
+    if mode == "uefi-preferred":
+        mode = "uefi" if "uefi" in able else "legacy-bios"
+    # Without a word of the image's, each processor's own way: UEFI on Graviton, a BIOS on all others.
+    return str(mode or ("legacy-bios" if "legacy-bios" in able else "uefi"))
 
 
 def bootable(image: Thing) -> None:

@@ -65,7 +65,7 @@ def _run(call: Call) -> Answer:
         "MetadataOptions": chosen(call, image),
     }
     local = _local(call, image, kind, there)
-    root = roots.root(call, image)
+    volumes = roots.volumes(call, image)
     reservation = new_id("r")
     things = []
     for index in range(fitting.room(call, kind, least, most, there.zone)):
@@ -75,7 +75,7 @@ def _run(call: Call) -> Answer:
             **_standing(call, there),
             "local": {**local, "reservation": reservation, "seed": secrets.token_hex(SEED)},
         }
-        thing = roots.given(call, thing, root)
+        thing = roots.given(call, thing, volumes)
         placing.publish(thing)
         call.things(KIND).add(thing["InstanceId"], thing)
         things.append(shown(thing))

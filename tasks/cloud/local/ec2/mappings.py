@@ -62,13 +62,14 @@ def _held(call: Call, asked: Asked, *, root: bool) -> dict[str, Any]:
         raise wrong(f"The device '{asked['DeviceName']}' needs one of ebs, virtualName and noDevice")
     value = asked[said[0]]
     if said == ["Ebs"]:
-        return {"Ebs": _volume(call, asked["DeviceName"], value, root=root)}
+        return {"Ebs": volume(call, asked["DeviceName"], value, root=root)}
     if said == ["VirtualName"] and not EPHEMERAL.fullmatch(value):
         raise wrong(f"Invalid virtual name {value}: expecting ephemeral0 to ephemeral23")
     return {said[0]: value}
 
 
-def _volume(call: Call, device: str, asked: Asked, *, root: bool) -> dict[str, Any]:
+def volume(call: Call, device: str, asked: Asked, *, root: bool) -> dict[str, Any]:
+    """One that EBS can make. Raises Refusal."""
     kind, source = asked.get("VolumeType", USUAL), asked.get("SnapshotId")
     encrypted = asked.get("Encrypted")
     if source and encrypted is not None:
@@ -77,7 +78,7 @@ def _volume(call: Call, device: str, asked: Asked, *, root: bool) -> dict[str, A
         )
     snapshot = _completed(call, source) if source else None
     size = _size(asked, kind, snapshot)
-    volume = {
+    found = {
         "DeleteOnTermination": asked.get("DeleteOnTermination", True),
         "SnapshotId": source,
         "VolumeSize": size,
@@ -87,7 +88,7 @@ def _volume(call: Call, device: str, asked: Asked, *, root: bool) -> dict[str, A
     }
     if root and not TYPES[kind].boots:
         raise wrong(f"Volume type {kind} is not supported for the root device {device}")
-    return {key: value for key, value in volume.items() if value is not None}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _completed(call: Call, identity: str) -> Thing:

@@ -8,10 +8,11 @@ from typing import Any
 
 from tasks.cloud.local.call import Answer, Asked, Call
 from tasks.cloud.local.ebs import blocks
-from tasks.cloud.local.ebs.snapshots import ID, KIND, anywhere, default_key, state
+from tasks.cloud.local.ebs.snapshots import ID, KIND, anywhere, state
 from tasks.cloud.local.ec2.filters import matching, plain
 from tasks.cloud.local.ec2.images import IMAGE, backing
 from tasks.cloud.local.ec2.service import SERVICE, invalid, paged
+from tasks.cloud.local.kms.keys import default_key
 from tasks.cloud.local.refusal import Refusal
 from tasks.cloud.local.store import Thing, every
 from tasks.cloud.local.wire.text import iso

@@ -33,6 +33,7 @@ class Kind(NamedTuple):
 KINDS: Mapping[str, Kind] = {  # by the beginning of an id
     "ami": Kind("image", "ImageId", "InvalidAMIID.NotFound"),
     "i": Kind("instance", "InstanceId", "InvalidInstanceID.NotFound"),
+    "import": Kind("import-snapshot-task", "ImportTaskId", "InvalidConversionTaskId"),
     "key": Kind("key-pair", "KeyPairId", "InvalidKeyPair.NotFound"),
     "sg": Kind("security-group", "GroupId", "InvalidGroup.NotFound"),
     "snap": Kind("snapshot", "SnapshotId", "InvalidSnapshot.NotFound"),

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from tasks.cloud.local.ebs import Damaged
 from tasks.cloud.local.ebs.volume import written
@@ -73,15 +74,28 @@ def lay(store: Store, thing: Thing, den: Den) -> Start:
 
 
 def _of_ebs(store: Store, thing: Thing, den: Den) -> Start:
-    local = thing["local"]
-    size = local["size"] * GIB
+    root, *beside = thing["local"]["volumes"]
+    seed = bytes.fromhex(thing["local"]["seed"])
+    _volume(store, root, den.image, den.work / "disk", seed, den)
+    devices = {"ami": root["device"], "root": root["device"]}
+    den.volumes.mkdir()
+    for number, each in enumerate(beside, 1):
+        source, disk = den.volumes / each["volume"], den.beside(each["volume"])
+        _volume(store, each, source, disk, seed + each["volume"].encode(), den)
+        devices[f"ebs{number}"] = each["device"]
+    return Start(devices=devices)
+
+
+def _volume(
+    store: Store, volume: Mapping[str, Any], source: Path, disk: Path, seed: bytes, den: Den
+) -> None:
+    """A disk over what its snapshot holds, or over noise alone."""
+    size, snapshot = volume["size"] * GIB, volume["snapshot"]
     try:
-        noise.volume(den.image, size, bytes.fromhex(local["seed"]), written(store, local["snapshot"]))
+        noise.volume(source, size, seed, written(store, snapshot) if snapshot else ())
     except Damaged as damage:
-        raise Unfit("Client.InvalidSnapshot.NotFound", f"{local['snapshot']}: {damage}") from damage
-    run(machine.overlay(den.image, den.work / "disk", size=size, form="qcow2"), log=den.log)
-    root = thing["RootDeviceName"]
-    return Start(devices={"ami": root, "root": root})
+        raise Unfit("Client.InvalidSnapshot.NotFound", f"{snapshot}: {damage}") from damage
+    run(machine.overlay(source, disk, size=size, form="qcow2"), log=den.log)
 
 
 def _of_s3(store: Store, thing: Thing, den: Den) -> Start:

@@ -36,6 +36,20 @@ class Den:
         return self.path / "disk.qcow2"
 
     @property
+    def volumes(self) -> Path:
+        """A folder: the volumes beside the root's."""
+        return self.path / "volumes"
+
+    def beside(self, volume: str) -> Path:
+        """What the guest writes to, of such a volume."""
+        return self.volumes / f"{volume}.qcow2"
+
+    @property
+    def variables(self) -> Path:
+        """What UEFI remembers."""
+        return self.path / "variables.fd"
+
+    @property
     def boot(self) -> Path:
         return self.path / "boot.json"
 

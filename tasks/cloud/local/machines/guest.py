@@ -48,8 +48,7 @@ class Guest:
             if not why:
                 return
             self._kill()
-            if why != SILENT or plan.kernel:  # a disk may well boot without a word
-                refused[each] = why
+            refused[each] = why
         raise ToolFault(
             f"QEMU could not start: {'; '.join(refused.values())}",
             evidence=_last(self.den.log),

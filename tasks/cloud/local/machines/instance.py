@@ -13,9 +13,10 @@ from tasks.cloud.local.machines.den import Den
 from tasks.cloud.local.machines.guest import Guest, Refused
 from tasks.cloud.local.machines.states import Row
 from tasks.cloud.local.store import Thing
-from tasks.kit import imds
+from tasks.kit import files, imds
 from tasks.kit.fault import Fault
-from tasks.plan.machine import Machine
+from tasks.plan import firmware, machine
+from tasks.plan.machine import Beside, Flash, Machine
 
 LOOK = 0.5  # between two looks at the machine, when nobody calls
 SHUTDOWN = (
@@ -93,6 +94,7 @@ class Instance:
 
     def _plan(self, thing: Thing, start: Start) -> Machine:
         local = thing["local"]
+        volumes = [each["volume"] for each in local["volumes"]]
         return Machine(
             # Whose the lent kernel is, nobody says; this one runs those of i386 as well.
             "x86_64" if start.era == "2008" else thing["Architecture"],
@@ -103,7 +105,10 @@ class Instance:
             start.arguments,
             {},  # opened once it runs, as those that are opened later
             self.den.console,
-            start.era,
+            "scsi" if start.era == "2008" else "nvme" if local["nitro"] else "virtio",
+            self._uefi(thing),
+            volumes[0] if volumes else machine.VOLUME,
+            tuple(Beside(self.den.beside(each), each) for each in volumes[1:]),
             thing["InstanceId"],
             thing["InstanceType"],
             local["cores"],
@@ -112,6 +117,17 @@ class Instance:
             self.den.metadata,
             reboots=True,
         )
+
+    def _uefi(self, thing: Thing) -> Flash | None:
+        """With the variables that it has had since its first start. They begin empty: what an AMI may bring of them as its
+        UefiData is in a format of EC2's own, which no firmware reads. Nor is there a TPM, whatever the AMI says of one.
+        """
+        if thing["CurrentInstanceBootMode"] != "uefi":
+            return None
+        code = firmware.uefi(thing["Architecture"]).path
+        if not self.den.variables.exists():
+            files.write(self.den.variables, firmware.variables(thing["Architecture"], code).read_bytes())
+        return Flash(code, self.den.variables)
 
     def _keep(self, thing: Thing) -> bool:
         if self.guest is None:  # we were killed, and the machine with us
@@ -198,11 +214,13 @@ class Instance:
         return False
 
     def _leave(self, thing: Thing) -> None:
-        """No port of it is led to any more; its volume ends with it."""
+        """No port of it is led to any more; its volumes end with it."""
         thing["Tags"] = ports.retagged(thing, {})
         if states.name_of(thing) == "terminated":
             row = self.row
-            row.store.things("volume", row.account, row.region).drop(thing["local"].get("volume", ""))
+            volumes = row.store.things("volume", row.account, row.region)
+            for each in thing["local"]["volumes"]:
+                volumes.drop(each["volume"])
 
     def _off(self) -> None:
         if self.guest:

@@ -8,7 +8,7 @@ from functools import cache
 from botocore.loaders import create_loader
 from botocore.model import ServiceModel
 
-SERVICES = ("s3", "ec2", "ebs", "ssm", "sts")
+SERVICES = ("s3", "ec2", "ebs", "iam", "kms", "ssm", "sts")
 
 
 @cache
