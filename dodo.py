@@ -260,7 +260,7 @@ def bundled(image: Image, at: Shelf) -> Step:
             "stamp": at.img_stamp,
             "key": at.signing_key,
             "certificate": at.certificate,
-            "ec2_certificate": names.recipient(CLOUD, HOME),
+            **({"ec2_certificate": names.recipient(CLOUD, HOME)} if PROJECT.account else {}),
         },
         makes={"manifest": at.manifest(image.bundle.prefix), "bundle": at.bundle},
         given={"image": at.img},
@@ -300,7 +300,13 @@ def task_ami() -> Iterator[Step]:
             image.name,
             ami,
             ami.Order.of(image, CLOUD),
-            needs={"upload": at.upload, "img": at.img_stamp, "boot": at.boot, "scan": at.scan},
+            needs={
+                "upload": at.upload,
+                "img": at.img_stamp,
+                "boot": at.boot,
+                "scan": at.scan,
+                **({"uefi_data": Path(image.ami.uefi_data)} if image.ami.uefi_data else {}),
+            },
             makes={"ami_id": at.ami_id, "receipt": at.ami},
             given={"home": at.home},
             doubts={FORGOTTEN: partial(local.forgotten, at.ami, at.home)},
@@ -417,7 +423,7 @@ def task_deregister() -> Iterator[Step]:
     for image, at in shelves():
         yield deed(
             deregister,
-            deregister.Order(image=image.name, cloud=CLOUD),
+            deregister.Order.of(image, CLOUD),
             given={
                 "home": HOME,
                 "ami_id": at.ami_id,
@@ -437,7 +443,7 @@ def task_delete_bundle() -> Iterator[Step]:
     for image, at in shelves():
         yield deed(
             delete_bundle,
-            delete_bundle.Order(image=image.name, cloud=CLOUD),
+            delete_bundle.Order.of(image, CLOUD),
             given={"home": HOME, "upload": at.upload},
             params=[delete_bundle.MANIFEST, delete_bundle.PREFIX, delete_bundle.CLEAR, YES],
             name=image.name,

@@ -22,16 +22,7 @@ from tasks.kit.fault import ImageFault
 from tasks.kit.proc import Command, ask, run
 from tasks.kit.qemu import Guest, arrivals, available, free_ports
 from tasks.kit.report import Report
-from tasks.plan import (
-    bootmenu,
-    firmware,
-    inspection,
-    instancestore,
-    login,
-    machine,
-    menulst,
-    proof,
-)
+from tasks.plan import bootmenu, firmware, inspection, instancestore, login, machine, menulst, proof
 from tasks.plan.content import rendered
 from tasks.plan.machine import Era, Flash, Machine
 from tasks.plan.proof import Way
@@ -103,12 +94,7 @@ def tools(order: Order) -> tuple[Tool, ...]:
     model = machine.MODELS[order.architecture]
     return (
         Tool(model.program, "to boot the image before anybody else does", model.apt, model.dnf),
-        Tool(
-            "qemu-img",
-            "to lay a disk over the image that takes the guest's writes",
-            "qemu-utils",
-            "qemu-img",
-        ),
+        Tool("qemu-img", "to lay a disk over the image that is written to", "qemu-utils", "qemu-img"),
         Tool("ssh", "to log in to it", "openssh-client", "openssh-clients"),
         *((firmware.uefi(order.architecture),) if "uefi" in order.firmwares else ()),
         *(instancestore.TOOLS if order.system.era == "2008" else ()),
@@ -285,13 +271,12 @@ def _kernel(order: Order, start: Start | None, folder: Path) -> tuple[Path | Non
     """Kernel, initrd and command line, where no firmware finds them."""
     if start is None:
         return None, None, ""
-    kernel, initrd = folder / "kernel", folder / "initrd"
+    kernel, initrd = folder / "kernel", folder / "initrd" if start.initrd is not None else None
     kernel.write_bytes(start.kernel)
-    if start.initrd is not None:
-        initrd.write_bytes(start.initrd)
+    if initrd:
+        initrd.write_bytes(start.initrd or b"")
     lent = machine.LENT_ARGUMENTS[order.system.era]
-    arguments = lent if order.boot.kernel_of else start.arguments
-    return kernel, initrd if start.initrd is not None else None, arguments
+    return kernel, initrd, lent if order.boot.kernel_of else start.arguments
 
 
 def _inspected(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tasks.cloud import instances, where
 from tasks.cloud.clients import connect
+from tasks.kit.qemu import CONTROL
 from tasks.spec.cloud import CloudSpec
 from tasks.spec.part import Part
 
@@ -27,5 +28,5 @@ def body(order: Order, *, home: Path, instance: str) -> None:
     client = connect(order.cloud, home).ec2()
     (found,) = instances.by_ids(client, [name])
     latest = instances.live(instances.type_of(client, str(found.get("InstanceType", ""))))
-    said = instances.console(client, name, latest=latest)
+    said = CONTROL.sub("", instances.console(client, name, latest=latest))
     sys.stdout.write(f"{said.rstrip()}\n" if said else f"{name}: EC2 has nothing of its console yet\n")

@@ -18,6 +18,7 @@ from tasks.kit.fault import ConfigFault, Fault, HostFault
 from tasks.kit.proc import Command, run, tool
 from tasks.kit.qemu import KVM
 from tasks.kit.sandbox import sandbox
+from tasks.plan import firmware, hybrid
 from tasks.spec.part import Part
 from tasks.spec.tool import NEWUIDMAP, Tool
 from tasks.spec.units import UNITS
@@ -52,6 +53,15 @@ FOR_TESTS = (
     Tool("createrepo_c", "to make repositories of them", "createrepo-c", "createrepo_c"),
     Tool("gpg", "to make the keys that sign them", "gpg", "gnupg2"),
     Tool("busybox", "to be the shell of their scriptlets", "busybox-static", "busybox"),
+    *hybrid.tools("arm64"),
+    firmware.uefi("arm64"),
+    Tool(
+        "qemu-system-aarch64",
+        "to boot disks of another architecture",
+        "qemu-system-arm",
+        "qemu-system-aarch64-core",
+    ),
+    Tool("mkfs.xfs", "to have a file system that we cannot read", "xfsprogs", "xfsprogs"),
 )
 MIRROR = {
     "name": "mirror",
@@ -244,7 +254,10 @@ def _install(manager: Manager | None, missing: list[Tool]) -> None:
     if sudo and not tool("sudo"):
         by_hand = " ".join((*manager.install, *packages))
         raise HostFault("installing needs root", evidence=[f"as root: {by_hand}"])
-    for argv in (manager.refresh, (*manager.install, *packages)):
+    # Debian's GRUB for another architecture is a package of that architecture.
+    others = sorted({name.partition(":")[2] for name in packages if ":" in name})
+    known = [("dpkg", "--add-architecture", each) for each in others]
+    for argv in (*known, manager.refresh, (*manager.install, *packages)):
         if argv:
             command = Command(
                 (*sudo, *argv),

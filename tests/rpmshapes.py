@@ -97,7 +97,7 @@ TODAY = Shape(
     architecture="amd64",
     wanted="""
     linux-image-cloud-amd64 systemd-sysv systemd-resolved systemd-timesyncd dbus libpam-systemd udev
-    iproute2 iputils-ping openssh-server ca-certificates e2fsprogs zstd tzdata rpm
+    fdisk iproute2 iputils-ping openssh-server ca-certificates e2fsprogs zstd tzdata rpm
     """,
     script=COMMON + SCRIPT_OF_TODAY,
     names=DEBIANS,

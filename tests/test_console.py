@@ -21,6 +21,17 @@ def test_the_console_is_shown(account, order, tmp_path, capsys):
     assert "Linux version 2.6.16-xenU" in capsys.readouterr().out
 
 
+def test_what_firmware_does_to_a_screen_is_not_done_to_the_readers(
+    account, order, tmp_path, capsys, monkeypatch
+):
+    """A BIOS resets the terminal, UEFI clears it: words and lines are shown, and nothing else."""
+    run(account.ec2())
+    said = "\x1bcSeaBIOS\r\n\x1b[2J\x1b[01;01H\x1b[=3h\x1b[0m\x1b[30mWelcome to GRUB!\n"
+    monkeypatch.setattr(instances, "console", lambda *_, **__: said)
+    console.body(order, home=tmp_path, instance="")
+    assert capsys.readouterr().out == "SeaBIOS\r\nWelcome to GRUB!\n"
+
+
 def test_of_several_one_is_chosen(account, order, tmp_path, capsys, monkeypatch):
     one, two = run(account.ec2(), count=2)
     asked: list[str] = []

@@ -25,7 +25,7 @@ def machine(tmp_path, monkeypatch):
     (tmp_path / "kvm").touch()
     made = []
 
-    def guest(kvm, tcg=WELL):
+    def guest(kvm, tcg=WELL, **more):
         console = tmp_path / "console.log"
         scripts = {"kvm": kvm.format(console=console), "tcg": tcg.format(console=console)}
         commands = {name: Command(("sh", "-c", script), "boot") for name, script in scripts.items()}
@@ -37,6 +37,7 @@ def machine(tmp_path, monkeypatch):
                 user="root",
                 key=tmp_path / "key",
                 log=tmp_path / "log",
+                **more,
             )
         )
         return made[-1]
@@ -58,7 +59,7 @@ def machine(tmp_path, monkeypatch):
             "echo 'qemu: error: failed to set MSR 0x10a to 0x69'; exit 1",
             "broken: qemu: error: failed to set MSR 0x10a",
         ),
-        ("exit 1", "KVM is there but broken"),
+        ("exit 1", "KVM is there but broken: QEMU ended"),
     ],
     ids=["it spins", "an internal error", "a register it cannot set", "it just ends"],
 )
@@ -70,6 +71,91 @@ def test_a_broken_kvm_is_noticed_in_seconds(machine, kvm, because):
     assert time.monotonic() - began < 5
     assert guest.accelerator == "tcg"
     assert because in guest.because
+
+
+@pytest.mark.parametrize(
+    ("kvm", "because"),
+    [
+        ("sleep 60", "the firmware said nothing within 1 s"),
+        ("echo SeaBIOS > {console}; sleep 60", "the kernel said nothing within 2 s"),
+    ],
+    ids=["it spins in the firmware", "it spins in the kernel"],
+)
+def test_a_firmware_and_a_loader_come_before_the_kernel(machine, monkeypatch, kvm, because):
+    """They have their time; a KVM that does not get past them in it is broken."""
+    monkeypatch.setattr(qemu, "KERNEL_PATIENCE", 2.0)
+    guest = machine(kvm, firmware=True)
+    guest.power_on(Silent())
+    assert guest.accelerator == "tcg"
+    assert guest.because == f"KVM is there but broken: {because}"
+
+
+def test_a_kvm_that_finds_nothing_to_boot_is_not_broken(machine):
+    """It is the disk, and that is said of the disk, not a second time after a slower boot."""
+    guest = machine("echo 'No bootable device.' > {console}; sleep 60", firmware=True)
+    guest.power_on(Silent())
+    assert (guest.accelerator, guest.because) == ("kvm", "")
+    with pytest.raises(ImageFault, match="the guest found nothing to boot: No bootable device"):
+        guest.wait(timeout=30, report=Silent())
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("Boot failed: not a bootable disk\n\nNo bootable device.", "not a bootable disk"),
+        ("GRUB loading.\r\nerror: no such device: 0c0f-fee0.\r\ngrub rescue> ", "error: no such device: 0c0f-fee0."),
+        ("\033[=3h\033[2JWelcome to GRUB!\n\n\033[0mgrub>", "grub>"),
+        ("\033cSeaBIOS\r\nGRUB GRUB GRUB GRUB GRUB", "GRUB GRUB GRUB GRUB "),
+        ("BdsDxe: failed to load Boot0001 x: Not Found\nUEFI Interactive Shell v2.2", "BdsDxe: failed to load Boot0001 x: Not Found"),
+        (">>Start PXE over IPv4.", ">>Start PXE"),
+    ],
+    ids=["bios", "rescue", "no menu", "half a loader", "uefi", "network"],
+)  # fmt: skip
+def test_a_disk_that_does_not_boot_is_told_of_at_once(machine, said, why):
+    """Firmware and loaders would wait for a person: their words say so, long before any time-out."""
+    guest = machine("exit 1", "printf '%b' '" + said + "' > {console}; sleep 60", firmware=True)
+    guest.power_on(Silent())
+    with pytest.raises(ImageFault) as caught:
+        guest.wait(timeout=50, report=Silent())
+    assert caught.value.problem == f"the guest found nothing to boot: {why}"
+    assert not any("\033" in line for line in caught.value.evidence), (
+        "which would clear a reader's screen"
+    )
+
+
+def test_a_boot_sector_that_is_none_is_told_of(machine, monkeypatch):
+    """The BIOS runs whatever is there, and is not heard of again."""
+    monkeypatch.setattr(qemu, "SPEECHLESS", 1.0)
+    guest = machine("exit 1", "echo 'Booting from Hard Disk...' > {console}; sleep 60", firmware=True)
+    guest.power_on(Silent())
+    with pytest.raises(ImageFault, match="the disk's boot sector is no boot loader"):
+        guest.wait(timeout=50, report=Silent())
+
+
+def test_what_a_system_that_runs_says_is_no_word_of_a_loader(machine):
+    """Only before the kernel's first words does anybody look for those."""
+    script = "printf '[    0.1] Linux\\ngrub> No bootable device\\n' > {console}; sleep 60"
+    guest = machine("exit 1", script, firmware=True)
+    guest.power_on(Silent())
+    with pytest.raises(ImageFault, match="let nobody in within 1 s"):
+        guest.wait(timeout=1, report=Silent())
+
+
+def test_of_several_guests_each_comes_in_its_time_and_none_hides_a_fault(machine):
+    """The one that fails is told of, though another is still waited for."""
+    slow, bad = machine("exit 1"), machine("exit 1", "sleep 1; exit 0", name="the bad one")
+    bad.console = slow.console.with_name("other.log")
+    for each in (slow, bad):
+        each.power_on(Silent())
+    began = time.monotonic()
+    with pytest.raises(ImageFault, match="the bad one switched itself off"):
+        list(qemu.arrivals([slow, bad], timeout=30, report=Silent()))
+    assert time.monotonic() - began < 10
+
+
+def test_free_ports_are_different_ones():
+    """Two guests at once must not be given the same."""
+    assert len(set(qemu.free_ports(50))) == 50
 
 
 def test_a_kvm_that_works_is_used(machine):
