@@ -36,7 +36,6 @@ from tasks.spec.tool import Tool
 RECIPE = 2
 CHECKS: Mapping[Era, str] = {"today": "boot-check.sh", "2008": "sysv/boot-check.sh"}
 PROMISES: Mapping[Era, tuple[str, ...]] = {"today": inspection.TODAY, "2008": inspection.OF_2008}
-SSH = 22
 LEND = "write whose kernel it is to be booted with: boot: {kernel_of: debian-12}"
 FOREIGN = "KVM runs only what this machine's own processor runs"
 SETTLED = 400.0  # seconds for the guest's own verdict on itself: an emulated one is still starting when it lets us in
@@ -147,9 +146,8 @@ def _start(img: Path, source: Path, layout: str) -> Start:
     try:
         return bootmenu.start(source, layout)
     except ImageFault as fault:
-        raise ImageFault(
-            f"{img.stem}: {fault.problem}", where=fault.where, hint=fault.hint or LEND
-        ) from fault
+        problem = f"{img.stem}: {fault.problem}"
+        raise ImageFault(problem, where=fault.where, hint=fault.hint or LEND) from fault
 
 
 def _started(order: Order, way: Way, guest: Guest, seconds: float, checks: tuple[Check, ...]) -> Started:
@@ -171,14 +169,12 @@ def _arriving(
     every = list(guests.items())
     together = len(every) * order.boot.memory <= available()
     for group in [every] if together else [[each] for each in every]:
-        first: Guest | None = None
-        for _, guest in group:
-            if first:  # what it found out of the accelerators is true for the others
-                guest.commands = {first.accelerator: guest.commands[first.accelerator]}
-                guest.because = first.because
-            guest.power_on(report)
-            first = guest
         on = [guest for _, guest in group]
+        for guest in on:
+            if guest is not on[0]:  # what the first found out of the accelerators is true for the others
+                guest.commands = {on[0].accelerator: guest.commands[on[0].accelerator]}
+                guest.because = on[0].because
+            guest.power_on(report)
         for number, seconds in arrivals(on, timeout=order.boot.timeout, report=report):
             yield *group[number], seconds
 
@@ -221,7 +217,7 @@ def _guest(order: Order, given: Given, way: Way, folder: Path, port: int) -> Gue
         kernel,
         initrd,
         arguments,
-        {SSH: port},
+        {login.SSH: port},
         given.log.with_name(f"console-{way.name}.log"),
         way.drive,
         _flash(order, folder) if way.firmware == "uefi" else None,

@@ -57,9 +57,7 @@ class Disk:
             name="one.img", size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256
         )
         ImgStamp(file=stamp, layout="none", made=MADE).write(self.path("stamp"))
-        self.blocks = BlockList(
-            sha256=sha256, digest=files.digest(said), unread=("ext4 at 0",), **said
-        )
+        self.blocks = BlockList(sha256=sha256, digest=files.digest(said), unread=("ext4 at 0",), **said)
         self.blocks.write(self.path("blocks"))
 
     def paths(self, home: Path) -> dict[str, Path]:
@@ -93,6 +91,11 @@ class Noting(clouds.Heard):
 
     def noted(self, text: str) -> None:
         self.notes.append(text)
+
+    def moved(self, done: int, total: int, unit: str = "B") -> None:
+        """ImportSnapshot tells percents, and no bytes."""
+        if unit == "B":
+            super().moved(done, total)
 
 
 def block(seed: int) -> bytes:

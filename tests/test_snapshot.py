@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from tasks import snapshot as stage
 from tasks.cloud import sending, snapshots
 from tasks.cloud.clients import connect
 from tasks.cloud.journal import Head, Journal
@@ -15,10 +16,10 @@ from tasks.kit.fault import CloudFault, ConfigFault, ImageFault
 from tasks.plan import delta as plan
 from tasks.plan.delta import Ledger
 from tasks.spec import names
-from tasks.spec.cloud import LOCAL_ACCOUNT
-from tests import clouds
-from tests.clouds import Reply, elsewhere, relaying
+from tasks.spec.cloud import LOCAL_ACCOUNT, Ebs
+from tests import clouds, roles
 from tests.blockdisks import IMAGE, SIZE, Disk, Noting, block, held
+from tests.clouds import Reply, elsewhere, relaying
 from tests.localcloud import LocalCloud
 from tests.localsnapshots import made, started
 
@@ -287,6 +288,7 @@ def test_killed_after_the_last_block_it_only_completes(disk, cloud):
     """And killed after that, it only waits."""
     snapshot = begun(disk, cloud, done=4)
     journal = Journal.read(disk.path("journal"))
+    assert journal
     journal.opened().complete()
     journal.close()
     kept = disk.path("journal").read_bytes()
@@ -536,3 +538,24 @@ def test_a_snapshot_that_is_not_encrypted_as_wished_is_refused(disk, cloud, monk
     monkeypatch.setattr(snapshots.Wish, "request", lambda self: {k: v for k, v in real(self).items() if k != "Encrypted"})  # fmt: skip
     with pytest.raises(CloudFault, match="is not encrypted, though"):
         disk.send(cloud.home, encrypted=True)
+
+
+# The other road
+
+
+def test_by_the_other_road_it_is_the_same_image_and_found_again(disk, cloud):
+    """S3 and ImportSnapshot: every block of the list is there, no object is left, and the next run finds it by its tags.
+    Only then is there a ledger: by this road the snapshot holds more than the list.
+    """
+    roles.make(cloud.client("iam"), f"doit-ami-{LOCAL_ACCOUNT}-us-east-1")
+    snapshot = disk.send(cloud.home, road="import")
+    assert whole(disk, cloud, snapshot)
+    assert not disk.path("ledger").exists()
+    assert disk.send(cloud.home, road="import") == snapshot
+    assert shown(cloud) == {snapshot: "completed"}
+    assert [tool.program for tool in stage.tools(order("import"))] == ["qemu-img"]
+    assert stage.tools(order("direct")) == ()
+
+
+def order(road: str) -> stage.Order:
+    return stage.Order(image=IMAGE, cloud=clouds.LOCAL.model_copy(update={"ebs": Ebs(road=road)}))

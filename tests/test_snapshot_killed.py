@@ -72,9 +72,12 @@ class Runs:
 
     def one(self, seconds: float) -> bool:
         """Whether it came to its end before it was killed."""
-        self.process.stdin.write(f"{seconds}\n")
-        self.process.stdin.flush()
-        code = int(self.process.stdout.readline())
+        told, answer = self.process.stdin, self.process.stdout
+        assert told
+        assert answer
+        told.write(f"{seconds}\n")
+        told.flush()
+        code = int(answer.readline())
         assert code in (0, -9)
         return code == 0
 
@@ -83,7 +86,7 @@ def test_killed_fifty_times_there_is_one_snapshot_and_hardly_a_block_was_sent_tw
     """SIGKILL at random instants of random runs, of an image and then of the next one: each ends as one completed snapshot,
     with no pending one beside it; a block goes again only if it was on its way when the kill came.
     """
-    luck, kills, images = random.Random(11), 0, set()
+    luck, kills, images = random.Random(11), 0, set[str]()
     disk = Disk(tmp_path / "disk", {index: index % 7 for index in range(BLOCKS)})
     runs = Runs(disk, cloud.home)
     # As over a network: so that runs are killed in the middle of blocks, not before or after all of them.
@@ -101,7 +104,6 @@ def test_killed_fifty_times_there_is_one_snapshot_and_hardly_a_block_was_sent_tw
             assert {index: blocks[index] for index, _ in disk.blocks.blocks} == dict(disk.blocks.blocks)
             assert not disk.path("journal").exists()
             disk.write({index: (seed + 1) % 7 for index, seed in disk.content.items()})
-        runs.process.stdin.close()
     assert set(shown(cloud).values()) == {"completed"}
 
 

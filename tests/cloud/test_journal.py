@@ -1,6 +1,8 @@
 """The journal of an upload: what it says is true, and what may not be true it does not say."""
 
 import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +20,12 @@ def path(tmp_path):
     return tmp_path / "upload.journal"
 
 
+def read(path: Path) -> Journal:
+    found = Journal.read(path)
+    assert found
+    return found
+
+
 def filled(path):
     journal = Journal.begun(path, HEAD).opened()
     journal.started("snap-1")
@@ -32,7 +40,7 @@ def test_what_was_written_is_read(path):
     """Head, snapshot, blocks, and that all were there; none, where there is no file."""
     assert Journal.read(path) is None
     filled(path)
-    found = Journal.read(path)
+    found = read(path)
     assert (found.head, found.snapshot, found.completing, found.damaged) == (HEAD, "snap-1", True, 0)
     assert found.acknowledged == {index: f"{index:064x}" for index in range(5)}
 
@@ -42,12 +50,12 @@ def test_what_was_torn_off_is_not_believed_and_not_built_upon(path, cut):
     """Cut anywhere, it is as if the last lines had never been; and what is added then is read."""
     filled(path)
     path.write_bytes(path.read_bytes()[:-cut])
-    found = Journal.read(path)
+    found = read(path)
     assert found.damaged == 0
     assert set(found.acknowledged) <= set(range(5))
     found.opened().acknowledge(9, "f" * 64)
     found.close()
-    again = Journal.read(path)
+    again = read(path)
     assert (again.damaged, again.acknowledged[9]) == (0, "f" * 64)
     assert {**again.acknowledged, 9: ""} == {**found.acknowledged, 9: ""}
 
@@ -61,7 +69,7 @@ def test_one_wrong_byte_makes_nothing_true_that_is_not(path, data):
     at = data.draw(st.integers(0, len(content) - 1))
     content[at] = data.draw(st.integers(0, 255))
     path.write_bytes(content)
-    found = Journal.read(path)
+    found = read(path)
     assert found.head in (HEAD, None)
     assert found.snapshot in ("snap-1", "")
     assert all(sha256 == f"{index:064x}" for index, sha256 in found.acknowledged.items())
@@ -81,7 +89,7 @@ def test_acknowledgements_of_many_at_once_are_whole_lines(path):
     for thread in threads:
         thread.join()
     journal.close()
-    found = Journal.read(path)
+    found = read(path)
     assert (len(found.acknowledged), found.damaged) == (1600, 0)
 
 
@@ -89,5 +97,11 @@ def test_the_token_follows_from_all_that_is_asked_for():
     """The same request has the same, and any other another; it has the 64 characters that EBS allows."""
     assert len(HEAD.token) == 64
     assert HEAD.token == HEAD.model_copy().token
-    others = [{"attempt": 2}, {"delta": "x"}, {"parent": "snap-1"}, {"sha256": "x"}, {"region": "x"}]
+    others: list[dict[str, Any]] = [
+        {"attempt": 2},
+        {"delta": "x"},
+        {"parent": "snap-1"},
+        {"sha256": "x"},
+        {"region": "x"},
+    ]
     assert len({HEAD.token, *(HEAD.model_copy(update=each).token for each in others)}) == 6

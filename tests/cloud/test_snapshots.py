@@ -64,7 +64,9 @@ def test_a_child_is_not_told_how_to_be_encrypted(local, cloud):
     """EBS refuses that; it is as its parent is."""
     parent = made(local.client("ebs"), {0: "a"}, Encrypted=True)
     child = snapshots.start(cloud.ebs(), wish(parent=parent, ebs=Ebs(encrypted=True)))
-    assert snapshots.by_id(cloud.ec2(), child)["Encrypted"]
+    shown = snapshots.by_id(cloud.ec2(), child)
+    assert shown
+    assert shown["Encrypted"]
 
 
 def test_it_is_completed_with_count_and_checksum(local, cloud):
@@ -79,7 +81,7 @@ def test_it_is_completed_with_count_and_checksum(local, cloud):
 
 
 def waited(cloud, snapshot, **more):
-    pauses = []
+    pauses: list[float] = []
     try:
         snapshots.completed(cloud.ec2(), snapshot, Noting(), pause=pauses.append, **more)
     except CloudFault as fault:
