@@ -221,6 +221,7 @@ def _guest(order: Order, given: Given, way: Way, folder: Path, port: int) -> Gue
         given.log.with_name(f"console-{way.name}.log"),
         way.drive,
         _flash(order, folder) if way.firmware == "uefi" else None,
+        heard=way.firmware == "bios",
         instance_id=told.instance_id,
         instance_type=told.instance_type,
         metadata=folder / "metadata",

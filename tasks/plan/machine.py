@@ -69,9 +69,8 @@ class Model:
 
 
 MODELS: Mapping[Architecture, Model] = {
-    # Without graphics its BIOS, and whatever speaks through that, is heard on the serial port.
-    "i386": Model("qemu-system-i386", "pc,graphics=off", "qemu-system-x86", "qemu-system-x86-core"),
-    "x86_64": Model("qemu-system-x86_64", "pc,graphics=off", "qemu-system-x86", "qemu-system-x86-core"),
+    "i386": Model("qemu-system-i386", "pc", "qemu-system-x86", "qemu-system-x86-core"),
+    "x86_64": Model("qemu-system-x86_64", "pc", "qemu-system-x86", "qemu-system-x86-core"),
     # An emulated processor that signs its pointers as real ones do spends most of its time at it.
     "arm64": Model(
         "qemu-system-aarch64",
@@ -112,7 +111,8 @@ class Beside:
 @dataclass(frozen=True)
 class Machine:
     """`ports`: of the guest's, and where on the loopback each is reached; `kernel`: without one, the disk boots by the
-    firmware; `uefi`: without it, by a BIOS; `metadata`: the folder that imds.lay wrote; `control`: a socket for kit/qmp.py,
+    firmware; `uefi`: without it, by a BIOS, which may be `heard` on the serial line, where it gets between the words of whoever
+    writes there without it; `metadata`: the folder that imds.lay wrote; `control`: a socket for kit/qmp.py,
     of at most 107 bytes.
     """
 
@@ -126,6 +126,7 @@ class Machine:
     console: Path
     drive: Drive = "virtio"
     uefi: Flash | None = None
+    heard: bool = False
     volume: str = VOLUME
     beside: tuple[Beside, ...] = ()
     instance_id: str = "i-0"
@@ -146,7 +147,12 @@ class Machine:
             (
                 model.program,
                 *("-accel", ACCEL[accelerator], "-cpu", processor, "-smp", str(self.cores)),
-                *("-m", f"{self.memory // UNITS['MiB']}M", "-machine", model.machine),
+                *(
+                    "-m",
+                    f"{self.memory // UNITS['MiB']}M",
+                    "-machine",
+                    f"{model.machine}{',graphics=off' if self.heard else ''}",
+                ),
                 *("-nodefaults", "-display", "none", "-monitor", "none"),
                 *(() if self.reboots else ("-no-reboot",)),
                 *("-smbios", f"type=1,{self._identity()}"),

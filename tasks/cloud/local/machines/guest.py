@@ -48,7 +48,10 @@ class Guest:
             if not why:
                 return
             self._kill()
-            refused[each] = why
+            if (
+                why != SILENT or plan.kernel or plan.uefi
+            ):  # a BIOS, and its disk, may well be without a word
+                refused[each] = why
         raise ToolFault(
             f"QEMU could not start: {'; '.join(refused.values())}",
             evidence=_last(self.den.log),
@@ -85,6 +88,8 @@ class Guest:
         """Why it does not run, or nothing."""
         deadline = time.monotonic() + UP
         while not (self.den.path / "control").exists():
+            if self.ended() == 0:
+                return ""  # so quickly may a guest switch itself off
             if self.ended() is not None or time.monotonic() > deadline:
                 return "QEMU ended as it began"
             time.sleep(STEP)

@@ -90,7 +90,11 @@ class Instance:
         )
         plan = self._plan(thing, start)
         self.guest = Guest(plan, self.den, self.refused, lambda: not self.ending.is_set())
-        self._agree(thing)
+        try:
+            self._agree(thing)
+        except Fault:
+            if self.guest.ended() is None:
+                raise  # or the next look tells how it ended
 
     def _plan(self, thing: Thing, start: Start) -> Machine:
         local = thing["local"]
