@@ -133,7 +133,8 @@ def body(
             report.said("making the boot loader")
             _install(order, scratch, img.with_name("grub"), log)
         report.said("settling the file system")
-        _settle(scratch, order, log)
+        if not _settle(scratch, order, log):
+            report.noted("the disk is too full for stable places: a small change will send many blocks")
         digest = sha256(scratch)
         mark(scratch, order.epoch, digest)  # a swapped image has another time
         stamp.unlink(missing_ok=True)  # of an image that is about to be replaced
@@ -287,15 +288,17 @@ def _install(order: Order, image: Path, work: Path, log: Path) -> None:
                 run(command, log=log)
 
 
-def _settle(image: Path, order: Order, log: Path) -> None:
-    """What mke2fs leaves to chance is set, places among it; and a file system that has a fault goes no further."""
+def _settle(image: Path, order: Order, log: Path) -> bool:
+    """What mke2fs leaves to chance is set; and a file system that has a fault goes no further. Whether files are where their
+    names say, on a disk whose changes are sent block by block.
+    """
     at = hybrid.root_at(order.disk.layout)
     with Ext.open(image, at) as fs:  # debugfs ends with 0 whatever it could not do
         lacking = [name for name in order.devices if not stat.S_ISCHR(fs.lookup(f"/dev/{name}").mode)]
     if lacking:
         raise ToolFault("debugfs made no device nodes", evidence=lacking, where=str(log))
-    if order.disk.layout == "hybrid" and order.disk.filesystem == "ext4":
-        # Where the disk is too full for it, later snapshots are larger, and nothing is worse.
-        extplace.place(image, offset=at)
     exttimes.settle_times(image, order.epoch, offset=at)
+    counts = order.disk.layout == "hybrid" and order.disk.filesystem == "ext4"
+    placed = extplace.place(image, offset=at) if counts else True
     ask(disk.check(order.disk, image, epoch=order.epoch))
+    return placed
