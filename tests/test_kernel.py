@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks import img
-from tasks.kit.proc import run
+from tasks.kit.proc import Command, run
 from tasks.kit.qemu import Guest, free_port
 from tasks.kit.report import Silent
 from tasks.plan import machine
@@ -71,7 +71,7 @@ def guest(built, kernels, tmp_path, monkeypatch):
     run(machine.overlay(at.img, disk, size=at.img.stat().st_size + machine.ROOM))
     plan = Machine("x86_64", 1 << 30, disk, None, None, "", {22: port}, tmp_path / "console")
     able = machine.accelerators("x86_64", os.uname().machine)
-    commands = {each: plan.command(each) for each in able}
+    commands: dict[str, Command] = {each: plan.command(each) for each in able}
     made = Guest(commands, plan.console, port, "root", at.private_key, log, firmware=True)
     made.power_on(Silent())
     try:

@@ -77,7 +77,9 @@ def listed(project: Project, task: str) -> list[dict[str, Any]]:
 
 def snapshots(cloud: Cloud) -> list[str]:
     """Of the account, whatever their states."""
-    return [each["SnapshotId"] for each in cloud.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]]
+    return [
+        each["SnapshotId"] for each in cloud.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
+    ]
 
 
 def test_upload_and_registration_killed_at_random_end_in_one_ami(project, rng):
