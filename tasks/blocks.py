@@ -84,7 +84,7 @@ def _digests(image: Path, size: int, read: Iterable[Extent], report: Report) -> 
     needed = touched(read, size=size, block=BLOCK)
     handle = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        stored = touched(_stored(handle, size), size=size, block=BLOCK)
+        stored = touched(files.stored(handle, size), size=size, block=BLOCK)
         threads = min(len(os.sched_getaffinity(0)), MOST_THREADS)
         jobs = _jobs(handle, needed, stored, Buffers(threads, BLOCK))
         done, total = 0, sum(needed)
@@ -114,15 +114,3 @@ def _sha256(handle: int, index: int, buffers: Buffers) -> str:
     digest = hashlib.sha256(data).hexdigest()
     buffers.back(data)
     return digest
-
-
-def _stored(handle: int, size: int) -> Iterator[Extent]:
-    """All of an open file that is not a hole. Where the file system knows no holes, that is everything."""
-    at = 0
-    while at < size:
-        try:
-            start = os.lseek(handle, at, os.SEEK_DATA)
-        except OSError:  # ENXIO: only a hole is left
-            return
-        at = min(os.lseek(handle, start, os.SEEK_HOLE), size)
-        yield start, at - start

@@ -104,7 +104,7 @@ def without_zeros(found):
 def without_holes(found, image):
     stored = set()
     with image.open("rb") as file:
-        for at, length in blocks._stored(file.fileno(), found.volume_size):
+        for at, length in files.stored(file.fileno(), found.volume_size):
             stored |= set(range(at // BLOCK, -(-(at + length) // BLOCK)))
     return without(found, lambda index, _: index not in stored)
 

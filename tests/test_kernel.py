@@ -26,6 +26,7 @@ newer=$(dpkg-query -W -f '${{Package}} ' 'linux-image-[0-9]*')
 apt-get --yes purge linux-image-cloud-amd64 $newer
 dpkg -i /root/older.deb
 rm /root/older.deb
+sed -i 's/$/ quiet/' /etc/kernel/cmdline
 exit
 """
 
@@ -120,6 +121,9 @@ def test_a_kernel_that_is_installed_boots_and_one_that_is_removed_does_not(guest
     said = guest.ssh("dpkg -i new.deb 2>&1", timeout=PATIENCE)
     assert f"boot menu: {newer} {older}" in said
     assert menu(guest) == [newer, older]
+    assert guest.ssh("grep -c ' quiet' /boot/grub/grub.cfg").strip() == "2", (
+        "as /etc/kernel/cmdline says"
+    )
     assert drivers(guest, newer) == {"nvme", "ena", "xen-blkfront", "virtio_blk"}
     assert rebooted(guest) == newer
     away = "linux-base linux-base/removing-running-kernel boolean false"

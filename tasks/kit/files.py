@@ -153,13 +153,21 @@ def extents(handle: int, size: int) -> Iterator[tuple[int, int]]:
 
 def _data(handle: int, size: int) -> Iterator[tuple[int, bytes]]:
     """(offset, bytes) of all that is not a hole, up to `CHUNK` at a time, from a multiple of `GRAIN` on."""
+    done = 0
+    for start, length in stored(handle, size):
+        end = start + length
+        for at in range(max(start - start % GRAIN, done), end, CHUNK):
+            yield at, os.pread(handle, min(CHUNK, end - at), at)
+        done = end + -end % GRAIN
+
+
+def stored(handle: int, size: int) -> Iterator[tuple[int, int]]:
+    """(offset, length) of all of an open file that is not a hole. Where the file system knows no holes, that is everything."""
     at = 0
     while at < size:
         try:
             start = os.lseek(handle, at, os.SEEK_DATA)
         except OSError:  # ENXIO: only a hole is left
             return
-        end = min(os.lseek(handle, start, os.SEEK_HOLE), size)
-        for at in range(start - start % GRAIN, end, CHUNK):
-            yield at, os.pread(handle, min(CHUNK, end - at), at)
-        at = end + -end % GRAIN
+        at = min(os.lseek(handle, start, os.SEEK_HOLE), size)
+        yield start, at - start

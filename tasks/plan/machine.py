@@ -111,9 +111,8 @@ class Beside:
 @dataclass(frozen=True)
 class Machine:
     """`ports`: of the guest's, and where on the loopback each is reached; `kernel`: without one, the disk boots by the
-    firmware; `uefi`: without it, by a BIOS, which may be `heard` on the serial line, where it gets between the words of whoever
-    writes there without it; `metadata`: the folder that imds.lay wrote; `control`: a socket for kit/qmp.py,
-    of at most 107 bytes.
+    firmware; `uefi`: without it, by a BIOS; `heard`: on the serial line, where it may get between the words of others;
+    `metadata`: the folder that imds.lay wrote; `control`: a socket for kit/qmp.py, of at most 107 bytes.
     """
 
     architecture: Architecture
@@ -147,12 +146,8 @@ class Machine:
             (
                 model.program,
                 *("-accel", ACCEL[accelerator], "-cpu", processor, "-smp", str(self.cores)),
-                *(
-                    "-m",
-                    f"{self.memory // UNITS['MiB']}M",
-                    "-machine",
-                    f"{model.machine}{',graphics=off' if self.heard else ''}",
-                ),
+                *("-m", f"{self.memory // UNITS['MiB']}M"),
+                *("-machine", f"{model.machine}{',graphics=off' if self.heard else ''}"),
                 *("-nodefaults", "-display", "none", "-monitor", "none"),
                 *(() if self.reboots else ("-no-reboot",)),
                 *("-smbios", f"type=1,{self._identity()}"),

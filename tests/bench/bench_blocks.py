@@ -70,14 +70,14 @@ def one(image: Path) -> None:
 
 def counted(image: Path) -> None:
     """Blocks by each rule. Only ours may be sent to an encrypted volume, see tests/test_blocks.py."""
-    from tasks import blocks
+    from tasks.kit import files
     from tasks.plan.blockmap import touched
     from tasks.spec.record import BlockList
 
     size = image.stat().st_size
     found = BlockList.read(image.with_suffix(".bench.json"))
     with image.open("rb") as file:
-        stored = sum(touched(blocks._stored(file.fileno(), size), size=size, block=BLOCK))
+        stored = sum(touched(files.stored(file.fileno(), size), size=size, block=BLOCK))
         zeros = bytes(BLOCK)
         file.seek(0)
         other = sum(file.read(BLOCK) != zeros for _ in range(size // BLOCK))
