@@ -7,6 +7,7 @@ import pytest
 from tasks.cloud.clients import connect
 from tasks.kit.ext import Ext
 from tasks.kit.fault import ImageFault
+from tasks.plan.hybrid import ROOT_AT
 from tests import clouds, projects
 from tests.projects import Project
 
@@ -52,7 +53,7 @@ def test_a_key_that_is_not_in_the_image_gets_in(project, way):
         ami={"boot_mode": firmware},
     )
     project.doit(f"launch:{name}", timeout=900)
-    with Ext.open(project.build / name / f"{name}.img") as image, pytest.raises(ImageFault):
+    with Ext.open(project.build / name / f"{name}.img", ROOT_AT) as image, pytest.raises(ImageFault):
         image.read("/root/.ssh/authorized_keys")
     looked = (
         "systemctl is-system-running --wait; wc -l < /var/log/user-data; cat /root/.ssh/authorized_keys"
