@@ -693,10 +693,12 @@ def test_a_run_that_is_killed_leaves_nothing_but_what_it_fetched(site, tmp_path)
     )
     log = project.build / IMAGE / "log/rootfs.log"
     running = project.start(f"rootfs:{IMAGE}")
-    wait_for(lambda: log.exists() and "Running scriptlet: sleeper" in log.read_text())
-    assert any(" dnf " in each for each in processes(str(project.path)))
-    running.kill()
-    running.communicate(timeout=30)
+    try:
+        wait_for(lambda: log.exists() and "Running scriptlet: sleeper" in log.read_text(), 120)
+        assert any(" dnf " in each for each in processes(str(project.path)))
+    finally:
+        running.kill()
+        running.communicate(timeout=30)
     wait_for(lambda: processes(str(project.path)) == [], 10)
     assert not (project.build / IMAGE / "rootfs.tar").exists()
     assert len(site.mirror.fetched("*.rpm")) == 3
