@@ -689,16 +689,23 @@ def test_a_run_that_is_killed_leaves_nothing_but_what_it_fetched(site, tmp_path)
         architecture="x86_64",
         repositories=[site.repository().model_dump(mode="json", exclude_defaults=True)],
         packages=["app", "sleeper"],
-        disk={"size": "64 MiB"},
+        disk={"size": "1 GiB"},
     )
     log = project.build / IMAGE / "log/rootfs.log"
+
+    def in_the_transaction() -> bool:
+        return log.exists() and "Running scriptlet: sleeper" in log.read_text()
+
     running = project.start(f"rootfs:{IMAGE}")
     try:
-        wait_for(lambda: log.exists() and "Running scriptlet: sleeper" in log.read_text(), 120)
-        assert any(" dnf " in each for each in processes(str(project.path)))
+        wait_for(lambda: running.poll() is not None or in_the_transaction())
+        ended = running.poll()
+        dnf = any(" dnf " in each for each in processes(str(project.path)))
     finally:
         running.kill()
-        running.communicate(timeout=30)
+        said, _ = running.communicate(timeout=30)
+    assert ended is None, said
+    assert dnf
     wait_for(lambda: processes(str(project.path)) == [], 10)
     assert not (project.build / IMAGE / "rootfs.tar").exists()
     assert len(site.mirror.fetched("*.rpm")) == 3

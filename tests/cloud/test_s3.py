@@ -245,6 +245,8 @@ def test_the_clouds_that_are_shipped_are_valid_and_so_are_their_comments(path):
     """Uncommented, the samples of aws.yaml are what a user would write."""
     text = path.read_text()
     CloudSpec.model_validate({"name": path.stem, **yaml.safe_load(text)})
-    samples = yaml.safe_load("\n".join(re.findall(r"^# ((?:  )?[a-z0-9_]+: .*)", text, re.MULTILINE))) or {}
+    samples = (
+        yaml.safe_load("\n".join(re.findall(r"^# ((?:  )?[a-z0-9_]+: .*)", text, re.MULTILINE))) or {}
+    )
     assert len(samples) == (9 if path.stem == "aws" else 0)
     CloudSpec.model_validate({"name": path.stem, **yaml.safe_load(text), **samples})
