@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import projects
 from tests.clouds import cloud, credentials, fresh, home, shared
@@ -35,6 +36,11 @@ __all__ = [
 
 
 SPACE = "DOIT_AMI_TESTS_SPACE"  # in the environment: those who test side by side inherit it
+
+
+# How long an example takes says nothing on a machine that is busy.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 
 def pytest_configure() -> None:

@@ -264,7 +264,7 @@ PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
 PIECES = st.lists(st.tuples(st.integers(0, 300), st.integers(1, 60_000), st.booleans()), max_size=4)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     wish=st.dictionaries(PATHS, PIECES, max_size=12),
     way=st.sampled_from(sorted(WAYS)),

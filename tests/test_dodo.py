@@ -141,7 +141,7 @@ def test_the_readme_begins_with_two_commands_that_exist(graph):
     make, check = (block.strip() for block in blocks[:2])
     assert "\n" not in make + check
     assert make.endswith("cat build/debian-12/local/ami-id")
-    assert check.endswith("-m pytest -n 2 --dist loadfile")
+    assert check.endswith("-m pytest -n 3 --dist loadfile")
     options = {f"--{option['long']}" for option in graph["host"].params}
     assert set(re.findall(r"doit host((?: --\w+)*)", make + check)) == {
         " --install",

@@ -170,11 +170,12 @@ def test_an_image_that_was_swapped_is_made_again(project):
 def test_two_at_once_work(built, project):
     """With -n 2, scan, boot and bundle go side by side; the result is the same."""
     receipt = AmiReceipt.read(project.build / IMAGE / "local/ami.json")
+    booted_once(project)
     said = project.doit("-n", "2", "--always")
     assert sorted(set(stages(said, "DONE"))) == sorted(CHAIN)
     assert sorted(tree_of(built) ^ tree_of(project)) == []
     again = AmiReceipt.read(project.build / IMAGE / "local/ami.json")
-    assert (again.sha256, again.digest) == (receipt.sha256, receipt.digest)
+    assert again.sha256 == receipt.sha256
     assert leftovers(project) == []
 
 
@@ -187,6 +188,11 @@ def test_a_second_run_is_told_who_is_at_it_and_ends(project):
     assert "another run" not in project.doit("images", "instances"), "whoever only looks need not wait"
     out, _ = first.communicate(timeout=200)
     assert first.returncode == 0, out
+
+
+def booted_once(project: Project) -> None:
+    """By one firmware: nothing of the disk follows from it, and what a boot is worth is shown elsewhere."""
+    project.configure(f"images/{IMAGE}.yaml", ami={"name": "{image}-{digest}", "boot_mode": "uefi"})
 
 
 def tree_of(project: Project) -> set[str]:
@@ -284,6 +290,7 @@ def test_killed_twenty_times_and_run_to_the_end(built, tmp_path):
     project = projects.copy(tmp_path / "project")
     subprocess.run(["cp", "-a", built.build / "keys", project.build.parent / "keys"], check=True)
     project.configure("site.yaml", keys="keys")
+    booted_once(project)
     killed = 0
     for stage, (times, longest) in KILLS.items():
         for _ in range(times):
@@ -331,8 +338,7 @@ def test_root_and_an_ordinary_user_make_the_same_image(built, space):
     subprocess.run(["cp", "-a", built.build / "keys", project.path / "keys"], check=True)
     project = Project(project.path, user, interpreter)
     project.configure("site.yaml", keys="keys")
-    # Nothing of the image follows from it; one boot shows that this user can boot.
-    project.configure(f"images/{IMAGE}.yaml", ami={"name": "{image}-{digest}", "boot_mode": "uefi"})
+    booted_once(project)
     project.own()
     project.doit()
     assert len(amis(project)) == 1

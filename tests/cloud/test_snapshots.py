@@ -91,7 +91,7 @@ def waited(cloud, snapshot, **more):
 
 def test_it_is_waited_for(local, cloud):
     """Until EC2 says that it is completed, which takes a while after the last block."""
-    local.settings(pending=0.3)
+    local.settings(pending=2.0)
     snapshot = made(local.client("ebs"), {0: "a"})
     shown = snapshots.completed(cloud.ec2(), snapshot, report := Noting())
     assert shown["State"] == "completed"

@@ -79,7 +79,7 @@ def test_both_recipients_get_the_image(made, at, recipient, checked):
 
 
 @given(data=st.data())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_bundled_comes_back(data, tmp_path_factory):
     """Any size, any holes, either compression, any size of parts."""
     size = data.draw(st.integers(1, 400_000))
@@ -485,7 +485,7 @@ def test_a_file_that_is_not_there(at, which):
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_changed_byte_passes(data, made, tmp_path_factory):
     """Anywhere in what is signed or encrypted: a fault, or at worst the same image, never another."""
     at = bundles.Place(tmp_path_factory.mktemp("flip") / "copy")

@@ -2,14 +2,13 @@ import os
 from queue import Empty
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.kit.blocks import Buffers, batches
 from tasks.kit.fault import ImageFault
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 300)), max_size=20), st.integers(1, 100))
 def test_batches_are_the_runs_in_blocks_of_one_size(loose, size):
     """Nothing lost, nothing twice, nothing empty; all but the last full."""

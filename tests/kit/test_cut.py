@@ -2,14 +2,13 @@ import hashlib
 import threading
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.kit import files
 from tasks.kit.cut import cut
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=20), st.integers(1, 30))
 def test_pieces_laid_end_to_end_are_the_stream(tmp_path_factory, stream, size):
     """All of one size but the last, none empty, each with its own digests."""

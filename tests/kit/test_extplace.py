@@ -385,7 +385,7 @@ paths = some.lists(names, min_size=1, max_size=3).map("/".join)
 contents = some.tuples(some.sampled_from([0, 1, 60, 4096, 4097, 20_000, 600_000]), some.integers(0, 9))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(files=some.dictionaries(paths, contents, max_size=25), links=some.lists(paths, max_size=4))
 def test_any_tree_survives(tmp_path_factory, files, links):
     folder = tmp_path_factory.mktemp("any")
@@ -413,7 +413,7 @@ loads = some.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(wanted=loads, taken=some.binary(min_size=200, max_size=600), thin=some.booleans())
 def test_places_are_free_disjoint_and_hold_all(wanted, taken, thin):
     """Whatever is in the way: each block of each load once, in as few pieces as it may have."""

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.kit.fault import ConfigFault, ImageFault
@@ -45,7 +45,6 @@ def test_what_is_sealed_opens_with_its_key_alone():
         envelope.unseal(sealed, OTHER)
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=100), max_size=8))
 def test_openssls_form_of_aes_and_back(stream):
     """Padded to whole blocks, a block more where it was whole; the reader gets every byte."""

@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.kit import files
@@ -95,7 +95,6 @@ def members(draw):
     return gnutar.member(name, size=size, mode=mode, mtime=mtime, data=data)
 
 
-@settings(deadline=None)
 @given(members())
 def test_what_a_header_says_is_what_was_meant(member):
     """The reader gets back every name, number and sparse map that the writer can write, and uses up the header."""
@@ -104,7 +103,6 @@ def test_what_a_header_says_is_what_was_meant(member):
     assert not stream.read()
 
 
-@settings(deadline=None)
 @given(members())
 def test_an_archive_is_whole_records_and_says_that_it_ends(member):
     """Its length is a multiple of 10240, with at least two blocks of zeros behind the data."""
@@ -113,7 +111,6 @@ def test_an_archive_is_whole_records_and_says_that_it_ends(member):
     assert gnutar.END <= len(gnutar.trailer(member)) < gnutar.RECORD + gnutar.END + gnutar.BLOCK
 
 
-@settings(deadline=None)
 @given(st.integers(0, 1 << 60), st.sampled_from([8, 12]))
 def test_a_number_is_read_as_it_was_written(value, width):
     """In octal and, from where that ends, in base 256."""
@@ -121,7 +118,6 @@ def test_a_number_is_read_as_it_was_written(value, width):
         assert gnutar.figure(gnutar.number(value, width)) == value
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 100_000), st.integers(1, 5000)), max_size=30),
     st.integers(1, 100_000),

@@ -2,14 +2,13 @@ import gzip
 import zlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.plan import gzipped
 
 
 @pytest.mark.parametrize(("compression", "level"), [("fast", 4), ("small", 0)])
-@settings(deadline=None)
 @given(pieces=st.lists(st.binary(max_size=3000) | st.just(bytes(5000)), min_size=1, max_size=8))
 def test_blocks_join_to_one_member_with_all_their_bytes(compression, level, pieces):
     """Another library finds one stream, its checksum right, and nothing behind it; the header is that of a pipe."""

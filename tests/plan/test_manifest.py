@@ -4,7 +4,7 @@ from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.kit.fault import ImageFault
@@ -126,7 +126,6 @@ manifests = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(manifests)
 def test_what_is_read_is_what_was_written(manifest):
     """Whatever the values: back to the same, and another parser agrees that it is XML."""
@@ -249,7 +248,6 @@ def test_a_name_that_leads_elsewhere_is_refused(name, where):
         parse(document(bad))
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text(string.printable, max_size=200).map(str.encode))
 def test_no_bytes_make_the_reader_stumble(data):
     """It refuses them in words."""
