@@ -49,6 +49,24 @@ def pytest_configure() -> None:
         os.chmod(os.environ[SPACE], 0o755)  # noqa: PTH101, S103 - so that an ordinary user may build in it
 
 
+# They take minutes each: begun last, they would be waited for alone.
+LONGEST = (
+    "test_whole",
+    "test_launched",
+    "test_rpm",
+    "test_kernel",
+    "test_boot",
+    "test_killed",
+    "test_mirror",
+    "test_blocks",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The last one out, who was also the first one in, takes it away."""
     if not hasattr(config, "workerinput"):

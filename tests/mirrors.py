@@ -4,7 +4,8 @@ import re
 import socket
 import struct
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from fnmatch import fnmatchcase
@@ -16,6 +17,7 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 CHUNK = 16 << 10  # bytes between two looks at the faults
+SETTLED = 1.0  # seconds: what takes longer is an answer that is delayed on purpose
 ENDING = 10.0  # seconds that open connections get to be closed in
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, as a machine does that went away
 
@@ -47,7 +49,9 @@ class Mirror:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.faults = Faults()
-        self.asked: list[Asked] = []
+        self._asked: list[Asked] = []
+        self._answering = 0  # requests
+        self._idle = threading.Condition()
         self.lists: dict[str, tuple[str, ...]] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -120,9 +124,33 @@ class Mirror:
         paths = [_path(each.path) for each in given if each.method == "GET"]
         return [path for path in paths if fnmatchcase(path, pattern)]
 
+    @property
+    def asked(self) -> list[Asked]:
+        """What was asked until now. A client has its answer an instant before this is written down: that is waited for."""
+        with self._idle:
+            self._idle.wait_for(lambda: not self._answering, SETTLED)
+            return list(self._asked)
+
     def forget(self) -> None:
         """What was asked until now."""
-        self.asked = []
+        with self._idle:
+            self._idle.wait_for(lambda: not self._answering, SETTLED)
+            self._asked = []
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        with self._idle:
+            self._answering += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._answering -= 1
+                self._idle.notify_all()
+
+    def note(self, asked: Asked) -> None:
+        with self._idle:
+            self._asked.append(asked)
 
     def status(self, path: str) -> int | None:
         """The refusal that is ordered for a path, after the delay that is."""
@@ -222,6 +250,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
+        with self.server.mirror.answering():
+            self._get()
+
+    def _get(self) -> None:
         mirror, path, query = self.server.mirror, _path(self.path), urlsplit(self.path).query
         if mirror.faults.dead:
             self._told(None, 0, whole=False)
@@ -278,7 +310,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _told(self, status: int | None, sent: int, *, whole: bool) -> None:
         asked = Asked(self.command, self.path, status, sent, self.headers.get("Range"), whole)
-        self.server.mirror.asked.append(asked)
+        self.server.mirror.note(asked)
 
 
 def _span(first: str, last: str, size: int) -> tuple[int, int]:
